@@ -1,0 +1,1 @@
+"""The client side of the shard protocol: channels, sessions, administration."""

@@ -1,0 +1,114 @@
+"""Every exception that django-mtdd raises.
+
+::
+
+    MTDDError
+     +-- ConfigurationError              (also ValueError)
+     +-- TenantError
+     |    +-- TenantRequired
+     |    +-- TenantDoesNotExist         (also LookupError)
+     |    +-- InvalidTenantName          (also ValueError)
+     |    +-- TenantUnavailable
+     |    +-- CrossTenantError
+     +-- ShardError                      (also psycopg.OperationalError)
+     |    +-- ShardUnavailable
+     |    +-- ShardOverloaded
+     |    +-- OutcomeUnknown
+     |    +-- StaleRoute
+     |    +-- ShardRefused
+     +-- StatementRefused                (also psycopg.errors.InsufficientPrivilege)
+     +-- RegistryUnavailable             (also psycopg.OperationalError)
+
+What a database caller can meet also subclasses the PEP 249 class that it is, so
+Django wraps it in its own and keeps the original as ``__cause__``. A class's
+docstring is its default message. No message holds a parameter value.
+"""
+
+import psycopg
+from psycopg import errors as pg_errors
+
+__all__ = [
+    "ConfigurationError",
+    "CrossTenantError",
+    "InvalidTenantName",
+    "MTDDError",
+    "OutcomeUnknown",
+    "RegistryUnavailable",
+    "ShardError",
+    "ShardOverloaded",
+    "ShardRefused",
+    "ShardUnavailable",
+    "StaleRoute",
+    "StatementRefused",
+    "TenantDoesNotExist",
+    "TenantError",
+    "TenantRequired",
+    "TenantUnavailable",
+]
+
+
+class MTDDError(Exception):
+    """django-mtdd failed."""
+
+    def __init__(self, message: str = "", **details: object) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip(), **details)
+
+
+class ConfigurationError(MTDDError, ValueError):
+    """A setting of django-mtdd is wrong."""
+
+
+class TenantError(MTDDError):
+    """Something is wrong with a tenant."""
+
+
+class TenantRequired(TenantError):
+    """No tenant is named: use .mtdd(name), .using(name) or tenant_context(name)."""
+
+
+class TenantDoesNotExist(TenantError, LookupError):
+    """No such tenant is registered."""
+
+
+class InvalidTenantName(TenantError, ValueError):
+    """That is not a valid tenant name."""
+
+
+class TenantUnavailable(TenantError):
+    """The tenant exists, but is not active."""
+
+
+class CrossTenantError(TenantError):
+    """Rows of two tenants cannot meet in one query or relation."""
+
+
+class ShardError(MTDDError, psycopg.OperationalError):
+    """A shard failed."""
+
+
+class ShardUnavailable(ShardError):
+    """The shard server, or its PostgreSQL, cannot be reached; nothing was executed."""
+
+
+class ShardOverloaded(ShardError):
+    """The shard has no free backend connection; nothing was executed, try again."""
+
+
+class OutcomeUnknown(ShardError):
+    """The connection broke after the statement was sent; it may have taken effect."""
+
+
+class StaleRoute(ShardError):
+    """The tenant's placement has changed since its route was read."""
+
+
+class ShardRefused(ShardError):
+    """The shard server refused the request."""
+
+
+class StatementRefused(MTDDError, pg_errors.InsufficientPrivilege):
+    """The statement would leave the tenant's role or search path."""
+
+
+class RegistryUnavailable(MTDDError, psycopg.OperationalError):
+    """The registry's database cannot be reached, and the tenant is not in the cache."""

@@ -1,0 +1,123 @@
+from mtdd_router.pb import messages_pb2 as _messages_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class GetInfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetInfoResponse(_message.Message):
+    __slots__ = ("shard_id", "server_version", "postgres_version", "database_name", "database_bytes", "tenants", "pool_size", "pool_open", "pool_busy", "sessions")
+    SHARD_ID_FIELD_NUMBER: _ClassVar[int]
+    SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    POSTGRES_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_NAME_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    POOL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    POOL_OPEN_FIELD_NUMBER: _ClassVar[int]
+    POOL_BUSY_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    shard_id: str
+    server_version: str
+    postgres_version: str
+    database_name: str
+    database_bytes: int
+    tenants: int
+    pool_size: int
+    pool_open: int
+    pool_busy: int
+    sessions: int
+    def __init__(self, shard_id: _Optional[str] = ..., server_version: _Optional[str] = ..., postgres_version: _Optional[str] = ..., database_name: _Optional[str] = ..., database_bytes: _Optional[int] = ..., tenants: _Optional[int] = ..., pool_size: _Optional[int] = ..., pool_open: _Optional[int] = ..., pool_busy: _Optional[int] = ..., sessions: _Optional[int] = ...) -> None: ...
+
+class CreateNamespaceRequest(_message.Message):
+    __slots__ = ("placement",)
+    PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    placement: _messages_pb2.Placement
+    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ...) -> None: ...
+
+class CreateNamespaceResponse(_message.Message):
+    __slots__ = ("placement",)
+    PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    placement: _messages_pb2.Placement
+    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ...) -> None: ...
+
+class DropNamespaceRequest(_message.Message):
+    __slots__ = ("tenant", "orphan")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    ORPHAN_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    orphan: str
+    def __init__(self, tenant: _Optional[str] = ..., orphan: _Optional[str] = ...) -> None: ...
+
+class DropNamespaceResponse(_message.Message):
+    __slots__ = ("dropped",)
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    dropped: bool
+    def __init__(self, dropped: _Optional[bool] = ...) -> None: ...
+
+class UpdatePlacementRequest(_message.Message):
+    __slots__ = ("tenant", "expected_epoch", "name", "state", "epoch")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    expected_epoch: int
+    name: str
+    state: _messages_pb2.PlacementState
+    epoch: int
+    def __init__(self, tenant: _Optional[str] = ..., expected_epoch: _Optional[int] = ..., name: _Optional[str] = ..., state: _Optional[_Union[_messages_pb2.PlacementState, str]] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class UpdatePlacementResponse(_message.Message):
+    __slots__ = ("placement",)
+    PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    placement: _messages_pb2.Placement
+    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ...) -> None: ...
+
+class ListPlacementsRequest(_message.Message):
+    __slots__ = ("tenant", "after", "limit", "orphans")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    ORPHANS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    after: str
+    limit: int
+    orphans: bool
+    def __init__(self, tenant: _Optional[str] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., orphans: _Optional[bool] = ...) -> None: ...
+
+class ListPlacementsResponse(_message.Message):
+    __slots__ = ("placements", "orphans", "missing")
+    PLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    ORPHANS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    placements: _containers.RepeatedCompositeFieldContainer[_messages_pb2.Placement]
+    orphans: _containers.RepeatedScalarFieldContainer[str]
+    missing: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, placements: _Optional[_Iterable[_Union[_messages_pb2.Placement, _Mapping]]] = ..., orphans: _Optional[_Iterable[str]] = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetSizesRequest(_message.Message):
+    __slots__ = ("tenants",)
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    tenants: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, tenants: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetSizesResponse(_message.Message):
+    __slots__ = ("bytes_by_tenant",)
+    class BytesByTenantEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    BYTES_BY_TENANT_FIELD_NUMBER: _ClassVar[int]
+    bytes_by_tenant: _containers.ScalarMap[str, int]
+    def __init__(self, bytes_by_tenant: _Optional[_Mapping[str, int]] = ...) -> None: ...

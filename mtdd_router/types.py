@@ -1,0 +1,130 @@
+"""The plain values that cross the layers, and the protocols between them."""
+
+import enum
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from mtdd_router.errors import InvalidTenantName
+
+__all__ = [
+    "Isolation",
+    "Placement",
+    "Registry",
+    "Route",
+    "ShardInfo",
+    "ShardPlacements",
+    "TenantState",
+    "validate_tenant_name",
+]
+
+TENANT_NAME_MAX_LENGTH: Final = 63
+_TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*\Z")
+
+
+def validate_tenant_name(name: str, reserved: Iterable[str] = ()) -> str:
+    """Return *name* if it may name a tenant.
+
+    A tenant's name is a Django alias, a DNS label and a path segment at once:
+    a lower-case ASCII letter, then letters, digits, ``-`` and ``_``, 63
+    characters at most, and none of *reserved* (the static aliases).
+
+    Raises:
+        InvalidTenantName: naming the name and the rule it breaks.
+    """
+    if not isinstance(name, str) or not name:
+        raise InvalidTenantName("A tenant's name cannot be empty.")
+    if len(name) > TENANT_NAME_MAX_LENGTH:
+        raise InvalidTenantName(
+            f"The tenant name {name[:20] + '...'!r} has {len(name)} characters; "
+            f"{TENANT_NAME_MAX_LENGTH} are allowed."
+        )
+    if not _TENANT_NAME.match(name):
+        raise InvalidTenantName(
+            f"{name!r} is not a tenant name: start with a lower-case letter a-z, "
+            "then use a-z, 0-9, '-' and '_' only."
+        )
+    if name in reserved:
+        raise InvalidTenantName(
+            f"{name!r} is a database alias of DATABASES and cannot name a tenant; choose another."
+        )
+    return name
+
+
+class Isolation(enum.StrEnum):
+    """How the rows of a tenant are kept apart from others'."""
+
+    SCHEMA = "schema"
+    DATABASE = "database"
+
+
+class TenantState(enum.StrEnum):
+    """The state of a tenant; only an active one answers ordinary queries."""
+
+    CREATING = "creating"
+    ACTIVE = "active"
+    FROZEN = "frozen"
+    DELETING = "deleting"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a tenant lives, as the registry knows it."""
+
+    tenant: str
+    shard: str
+    address: str
+    epoch: int
+    state: TenantState = TenantState.ACTIVE
+
+
+class Registry(Protocol):
+    """The source of routes, named by the setting MTDD_REGISTRY."""
+
+    def route(self, tenant: str) -> Route | None:
+        """Return the tenant's current route, or None if there is no such tenant.
+
+        Raises:
+            RegistryUnavailable: if the registry's database cannot be asked.
+        """
+
+    def routes(self) -> Iterable[Route]:
+        """Return the routes of all tenants, streamed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A shard's own record of a tenant that lives on it."""
+
+    tenant: str
+    isolation: Isolation
+    namespace: str
+    role: str
+    epoch: int
+    state: TenantState
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInfo:
+    """What a shard server tells of itself; sizes in bytes."""
+
+    shard_id: str
+    server_version: str
+    postgres_version: str
+    database_name: str
+    database_bytes: int
+    tenants: int
+    pool_size: int
+    pool_open: int
+    pool_busy: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlacements:
+    """What lives on a shard, and what does not fit together there."""
+
+    placements: Mapping[str, Placement]
+    orphans: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
