@@ -2,11 +2,32 @@
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 
-from mtdd_router.types import Placement, ShardInfo, ShardPlacements, TenantState
+import grpc
+from google.protobuf.message import Message
+
+from mtdd_router.client.channels import Endpoint
+from mtdd_router.pb import messages_pb2 as pb
+from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
+from mtdd_router.types import Isolation, Placement, ShardInfo, ShardPlacements, TenantState
+from mtdd_router.wire import status
 
 __all__ = ["ShardAdmin"]
+
+_SERVICE: Final = "/mtdd.v1.ShardAdminService"
+_ISOLATIONS: Final = {
+    Isolation.SCHEMA: pb.ISOLATION_SCHEMA,
+    Isolation.DATABASE: pb.ISOLATION_DATABASE,
+}
+_STATES: Final = {
+    TenantState.CREATING: pb.PLACEMENT_STATE_CREATING,
+    TenantState.ACTIVE: pb.PLACEMENT_STATE_ACTIVE,
+    TenantState.FROZEN: pb.PLACEMENT_STATE_FROZEN,
+    TenantState.DELETING: pb.PLACEMENT_STATE_DELETING,
+}
+_ISOLATION_OF: Final = {value: key for key, value in _ISOLATIONS.items()}
+_STATE_OF: Final = {value: key for key, value in _STATES.items()}
 
 
 class ShardAdmin:
@@ -16,31 +37,63 @@ class ShardAdmin:
         address: ``host:port`` or ``unix:/path``.
         shard: the shard's name, for messages.
         timeout: of each call, in seconds.
+        token: the bearer token with the admin permission, or empty.
+        endpoint: instead of all these, a whole endpoint.
 
     Every method raises ShardUnavailable if the server or its PostgreSQL cannot
     be reached, and ShardRefused, with the server's own words, if it refuses.
     """
 
-    def __init__(self, address: str, *, shard: str = "", timeout: float = 10.0) -> None: ...
+    def __init__(
+        self,
+        address: str = "",
+        *,
+        shard: str = "",
+        timeout: float = 10.0,
+        token: str = "",
+        endpoint: Endpoint | None = None,
+    ) -> None:
+        self._endpoint = endpoint or Endpoint(address, shard, token)
+        self._timeout = timeout
+        self._channel = self._endpoint.connect()
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
 
-    def info(self) -> ShardInfo: ...
+    def info(self) -> ShardInfo:
+        """Return what the server tells of itself and its PostgreSQL."""
+        answer = self._call("GetInfo", admin_pb.GetInfoRequest(), admin_pb.GetInfoResponse)
+        return ShardInfo(**{field: getattr(answer, field) for field in ShardInfo.__slots__})
 
-    def create_namespace(self, placement: Placement) -> Placement: ...
+    def create_namespace(self, placement: Placement) -> Placement:
+        """Make the tenant's role, namespace and placement, all or nothing."""
+        request = admin_pb.CreateNamespaceRequest(placement=_message(placement))
+        answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
+        return _placement(answer.placement)
 
-    def drop_namespace(self, tenant: str) -> bool: ...
+    def drop_namespace(self, tenant: str) -> bool:
+        """Remove the tenant with everything it has; return whether anything was there."""
+        request = admin_pb.DropNamespaceRequest(tenant=tenant)
+        answer = self._call("DropNamespace", request, admin_pb.DropNamespaceResponse)
+        return bool(answer.dropped)
 
-    def drop_orphan(self, name: str) -> bool: ...
+    def drop_orphan(self, name: str) -> bool:
+        """Remove a namespace or role without a placement; return whether it was there."""
+        request = admin_pb.DropNamespaceRequest(orphan=name)
+        answer = self._call("DropNamespace", request, admin_pb.DropNamespaceResponse)
+        return bool(answer.dropped)
 
     def update_placement(
         self,
@@ -50,8 +103,71 @@ class ShardAdmin:
         name: str = "",
         state: TenantState | None = None,
         epoch: int = 0,
-    ) -> Placement: ...
+    ) -> Placement:
+        """Change what is given, if the placement still has *expected_epoch*."""
+        request = admin_pb.UpdatePlacementRequest(
+            tenant=tenant,
+            expected_epoch=expected_epoch,
+            name=name,
+            state=_STATES[state] if state else pb.PLACEMENT_STATE_UNSPECIFIED,
+            epoch=epoch,
+        )
+        answer = self._call("UpdatePlacement", request, admin_pb.UpdatePlacementResponse)
+        return _placement(answer.placement)
 
-    def placements(self, *, tenant: str = "", orphans: bool = False) -> ShardPlacements: ...
+    def placements(self, *, tenant: str = "", orphans: bool = False) -> ShardPlacements:
+        """Return the shard's placements, all or one tenant's; *orphans* as well if asked."""
+        placements: dict[str, Placement] = {}
+        found: set[str] = set()
+        missing: set[str] = set()
+        after = ""
+        while True:
+            request = admin_pb.ListPlacementsRequest(tenant=tenant, after=after, orphans=orphans)
+            answer = self._call("ListPlacements", request, admin_pb.ListPlacementsResponse)
+            page = {item.tenant: _placement(item) for item in answer.placements}
+            placements.update(page)
+            found.update(answer.orphans)
+            missing.update(answer.missing)
+            if tenant or not page:
+                break
+            after = max(page)
+        return ShardPlacements(placements, tuple(sorted(found)), tuple(sorted(missing)))
 
-    def sizes(self, tenants: Iterable[str] = ()) -> Mapping[str, int]: ...
+    def sizes(self, tenants: Iterable[str] = ()) -> Mapping[str, int]:
+        """Return the sizes of namespaces in bytes, by tenant; of all without *tenants*."""
+        request = admin_pb.GetSizesRequest(tenants=tenants)
+        answer = self._call("GetSizes", request, admin_pb.GetSizesResponse)
+        return dict(answer.bytes_by_tenant)
+
+    def _call(self, method: str, request: Message, response: type[Message]) -> Any:
+        call = self._channel.unary_unary(
+            f"{_SERVICE}/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=response.FromString,
+        )
+        try:
+            return call(request, timeout=self._timeout, metadata=self._endpoint.metadata)
+        except grpc.RpcError as exc:
+            raise status.exception_for(exc, self._endpoint.shard, self._endpoint.address) from exc
+
+
+def _message(placement: Placement) -> pb.Placement:
+    return pb.Placement(
+        tenant=placement.tenant,
+        isolation=_ISOLATIONS[placement.isolation],
+        namespace=placement.namespace,
+        role=placement.role,
+        epoch=placement.epoch,
+        state=_STATES[placement.state],
+    )
+
+
+def _placement(message: pb.Placement) -> Placement:
+    return Placement(
+        tenant=message.tenant,
+        isolation=_ISOLATION_OF[message.isolation],
+        namespace=message.namespace,
+        role=message.role,
+        epoch=message.epoch,
+        state=_STATE_OF[message.state],
+    )

@@ -1,0 +1,288 @@
+"""The bounded pool of backend connections of one worker process.
+
+Invariants: never more than ``size`` connections are open or opening; a
+connection is idle in the pool or lent to one session, never both; one that is
+lost, was cancelled, or is in doubt is closed instead of lent again.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mtdd_router.server.postgres.connection import ConnectionLost, PostgresConnection
+from mtdd_router.server.postgres.dsn import Dsn
+from mtdd_router.server.postgres.startup import ConnectFailed
+from mtdd_router.server.profile import PREPARE_SWITCH, Profile
+from mtdd_router.wire import frontend
+
+__all__ = ["Backend", "BackendPool", "DatabaseUnavailable", "PoolExhausted"]
+
+_APPLICATION_NAME: Final = "mtdd_shard"
+_CLEAN: Final = frontend.simple_query(b"DISCARD ALL")
+_ROLLBACK: Final = frontend.simple_query(b"ROLLBACK")
+
+
+class PoolExhausted(Exception):
+    """No backend connection became free in time, or too many wait already."""
+
+
+class DatabaseUnavailable(Exception):
+    """PostgreSQL could not be reached, or refused the login."""
+
+
+class Backend(PostgresConnection):
+    """A backend connection and the profile it is set to.
+
+    ``profile`` is None while it is not known for certain.
+    """
+
+    profile: Profile | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    profile: Profile
+    future: "asyncio.Future[Backend | None]"
+
+
+class BackendPool:
+    """At most *size* backend connections, shared by the sessions of this process.
+
+    Args:
+        dsn: where PostgreSQL is, and as whom to log in.
+        size: the bound on connections.
+        queue_size: how many requests may wait for one.
+        settings: startup parameters of each connection.
+    """
+
+    def __init__(
+        self, dsn: Dsn, *, size: int, queue_size: int, settings: Mapping[str, str]
+    ) -> None:
+        self._dsn = dsn
+        self._size = size
+        self._queue_size = queue_size
+        self._settings = {"application_name": _APPLICATION_NAME, **settings}
+        self._idle: OrderedDict[Backend, None] = OrderedDict()
+        self._waiters: deque[_Waiter] = deque()
+        self._lent: set[Backend] = set()
+        self._opening = 0
+        self._parameters: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def size(self) -> int:
+        """The bound on connections."""
+        return self._size
+
+    @property
+    def open_count(self) -> int:
+        """How many connections are open or opening."""
+        return len(self._idle) + len(self._lent) + self._opening
+
+    @property
+    def busy_count(self) -> int:
+        """How many connections are lent to sessions."""
+        return len(self._lent)
+
+    async def acquire(self, profile: Profile, limit: float) -> Backend:
+        """Return a connection to the profile's database, the best one for the profile.
+
+        It is not switched yet: its own ``profile`` tells what it is set to.
+
+        Args:
+            limit: how long to wait, in seconds.
+
+        Raises:
+            PoolExhausted: if the queue is full, or none became free in time.
+            DatabaseUnavailable: if PostgreSQL cannot be reached.
+        """
+        backend = None if self._waiters else self._pick(profile)
+        if backend is not None:
+            return self._lend(backend)
+        if not self._waiters and self._reserve():
+            return await self._open(profile.database)
+        return await self._queue(profile, limit)
+
+    def release(self, backend: Backend) -> None:
+        """Take back a connection that is idle and clean."""
+        self._lent.discard(backend)
+        if backend.lost is not None or backend.cancelled or backend.status != b"I":
+            self._close(backend)
+            return
+        if self._waiters and self._serve(backend):
+            return
+        self._idle[backend] = None
+
+    def discard(self, backend: Backend) -> None:
+        """Close a connection that is in doubt."""
+        self._lent.discard(backend)
+        self._close(backend)
+
+    def clean(self, backend: Backend) -> None:
+        """Take back a connection whose session left a transaction or other state behind."""
+        self.keep(asyncio.get_running_loop().create_task(self._clean(backend)))
+
+    def keep(self, task: "asyncio.Task[Any]") -> None:
+        """Hold on to a task until it is done; ``close`` cancels it."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def parameters(self, database: str) -> Mapping[str, str]:
+        """Return the parameter statuses of a fresh connection, opening one the first time.
+
+        Raises:
+            DatabaseUnavailable: if PostgreSQL cannot be reached.
+            PoolExhausted: if every connection is in use.
+        """
+        if not self._parameters:
+            profile = Profile(database, "", "")
+            self.release(await self.acquire(profile, self._dsn.connect_timeout))
+        return self._parameters
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for task in list(self._tasks):
+            task.cancel()
+        for backend in [*self._idle, *self._lent]:
+            backend.close()
+        self._idle.clear()
+        self._lent.clear()
+
+    # internals
+
+    def _lend(self, backend: Backend) -> Backend:
+        self._lent.add(backend)
+        return backend
+
+    def _pick(self, profile: Profile) -> Backend | None:
+        """Take the idle connection that suits best: same profile, else least recently used."""
+        fallback = None
+        # Newest first, so that the few warm connections serve a calm load.
+        for backend in reversed(self._idle):
+            if backend.lost is not None:
+                continue
+            if backend.profile is profile:
+                del self._idle[backend]
+                return backend
+            if backend.database == profile.database:
+                fallback = backend
+        if fallback is not None:
+            del self._idle[fallback]
+        self._forget_lost()
+        return fallback
+
+    def _forget_lost(self) -> None:
+        for backend in [item for item in self._idle if item.lost is not None]:
+            del self._idle[backend]
+
+    def _reserve(self) -> bool:
+        """Reserve the right to open a connection, closing an idle one if need be."""
+        self._forget_lost()
+        if self.open_count >= self._size:
+            if not self._idle:
+                return False
+            backend, _ = self._idle.popitem(last=False)
+            backend.close()
+        self._opening += 1
+        return True
+
+    async def _open(self, database: str) -> Backend:
+        """Open and lend a connection; the right to do so is reserved."""
+        backend = None
+        try:
+            backend = await Backend.connect(self._dsn, database, self._settings)
+            backend.send(PREPARE_SWITCH, syncs=1)
+            await backend.complete()
+            self._parameters = dict(backend.parameters)
+            return self._lend(backend)
+        except ConnectFailed as exc:
+            raise DatabaseUnavailable(f"{exc} ({self._dsn.describe()})") from exc
+        except ConnectionLost as exc:
+            raise DatabaseUnavailable(str(exc)) from exc
+        finally:
+            self._opening -= 1
+            if backend is None or backend not in self._lent:
+                if backend is not None:
+                    backend.close()
+                self._next()
+
+    async def _queue(self, profile: Profile, limit: float) -> Backend:
+        if len(self._waiters) >= self._queue_size:
+            raise PoolExhausted(f"{len(self._waiters)} requests wait already")
+        waiter = _Waiter(profile, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(limit):
+                backend = await waiter.future
+        except BaseException as exc:
+            self._withdraw(waiter)
+            if isinstance(exc, TimeoutError):
+                raise PoolExhausted(f"none became free within {limit:g} s") from None
+            raise
+        return backend if backend is not None else await self._open(profile.database)
+
+    def _withdraw(self, waiter: _Waiter) -> None:
+        """Give up waiting, and give back what was granted in the same moment."""
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+        elif waiter.future.done() and not waiter.future.cancelled():
+            if (backend := waiter.future.result()) is not None:
+                self.release(backend)
+            else:
+                self._opening -= 1
+                self._next()
+
+    def _first_waiter(self) -> _Waiter | None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.future.done():
+                return waiter
+        return None
+
+    def _serve(self, backend: Backend) -> bool:
+        """Give *backend* to the first waiter; return False if nobody waits."""
+        waiter = self._first_waiter()
+        if waiter is None:
+            return False
+        if backend.database == waiter.profile.database:
+            waiter.future.set_result(self._lend(backend))
+        else:
+            backend.close()
+            self._opening += 1
+            waiter.future.set_result(None)
+        return True
+
+    def _close(self, backend: Backend) -> None:
+        backend.close()
+        self._next()
+
+    def _next(self) -> None:
+        """A connection is gone: let the first waiter open another."""
+        if self.open_count < self._size and (waiter := self._first_waiter()) is not None:
+            self._opening += 1
+            waiter.future.set_result(None)
+
+    async def _clean(self, backend: Backend) -> None:
+        backend.profile = None
+        try:
+            async with asyncio.timeout(5):
+                if backend.status != b"I":
+                    backend.send(_ROLLBACK, syncs=1)
+                    await backend.complete()
+                backend.send(_CLEAN, syncs=1)
+                await backend.complete()
+                if backend.failed or backend.status != b"I":
+                    raise ConnectionLost("could not be cleaned")
+                backend.send(PREPARE_SWITCH, syncs=1)
+                await backend.complete()
+                if backend.failed:
+                    raise ConnectionLost("could not be cleaned")
+        except (ConnectionLost, TimeoutError):
+            self.discard(backend)
+        except BaseException:
+            self.discard(backend)
+            raise
+        else:
+            self.release(backend)

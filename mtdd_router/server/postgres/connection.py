@@ -1,0 +1,297 @@
+"""One backend connection, ready for queries.
+
+Invariants: PostgreSQL's messages are forwarded in order and unchanged; the
+answers to statements that the server itself put in front of a request (the
+prelude) never reach the client; after ``lost`` nothing is sent any more.
+"""
+
+import asyncio
+from struct import Struct
+from typing import Final, Self, cast
+
+from mtdd_router.server.postgres.dsn import Dsn
+from mtdd_router.server.postgres.startup import Started, request_cancel, start
+from mtdd_router.wire import frontend
+from mtdd_router.wire.backend import error_fields
+
+__all__ = ["ConnectionLost", "PostgresConnection"]
+
+_LENGTH: Final = Struct("!I")
+_BUFFER_BYTES: Final = 1 << 20
+
+_ROW, _COPY_DATA = ord("D"), ord("d")
+_COPY_IN, _COPY_BOTH = ord("G"), ord("W")
+_READY, _COMPLETE, _ERROR = ord("Z"), ord("C"), ord("E")
+_PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
+_COPY_IN, _COPY_BOTH = ord("G"), ord("W")
+_UNASKED: Final = frozenset((_PARAMETER, _NOTIFICATION, _NOTICE))
+# What ends the answer to one message of a batch that ends without Sync.
+_REPLIES: Final = frozenset(map(ord, "12Tn3CIs"))
+
+
+class ConnectionLost(Exception):
+    """The backend connection broke."""
+
+
+class PostgresConnection(asyncio.Protocol):
+    """A connection to one database of the shard's PostgreSQL."""
+
+    def __init__(self, dsn: Dsn, database: str, started: Started) -> None:
+        self.dsn = dsn
+        self.database = database
+        self.parameters = started.parameters
+        self.process_id = started.process_id
+        self._secret_key = started.secret_key
+        # The writer closes its transport when collected, so it lives as long as this.
+        self._writer = started.writer
+        self._transport = cast(asyncio.Transport, started.writer.transport)
+        self._loop = asyncio.get_running_loop()
+        self.lost: str | None = None
+        self.cancelled = False
+        self.status = b"I"
+        self.tag = b""
+        self.failed = False
+        self.prelude_error: bytes | None = None
+        self._partial = b""
+        self._row_rest = 0
+        self._prelude = 0
+        self._syncs = 0
+        self._replies = 0
+        self._copy_in = False
+        self._open_batch = False
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._transport.set_protocol(self)
+
+    @classmethod
+    async def connect(cls, dsn: Dsn, database: str, settings: dict[str, str]) -> Self:
+        """Open a connection to *database* with startup *settings*.
+
+        Raises:
+            ConnectFailed: with PostgreSQL's words, or the system's.
+        """
+        return cls(dsn, database, await start(dsn, database, settings))
+
+    def send(self, data: bytes, *, syncs: int = 0, replies: int = 0, prelude: int = 0) -> None:
+        """Send *data*, and expect its answer.
+
+        Args:
+            data: whole frontend messages.
+            syncs: how many ReadyForQuery the answer ends with.
+            replies: for a batch that ends without Sync, how many replies.
+            prelude: how many CommandComplete to swallow first.
+
+        Raises:
+            ConnectionLost: if the connection is known to be lost.
+        """
+        if self.lost is not None:
+            raise ConnectionLost(self.lost)
+        # After an error PostgreSQL skips what comes until the next Sync.
+        skipping = self._open_batch and self.failed
+        self._replies = 0 if skipping else replies
+        self._syncs = syncs
+        self._prelude = prelude
+        self._copy_in = False
+        self._open_batch = syncs == 0
+        self.prelude_error = None
+        if syncs:
+            self.failed = False
+            self.tag = b""
+        self._transport.write(data)
+
+    def send_copy(self, data: bytes, *, done: bool) -> None:
+        """Continue a COPY FROM STDIN; *done* if *data* ends it.
+
+        Raises:
+            ConnectionLost: if the connection is known to be lost.
+        """
+        if self.lost is not None:
+            raise ConnectionLost(self.lost)
+        # After an error PostgreSQL is ready already and ignores what comes.
+        self._copy_in = not done
+        self._transport.write(data)
+
+    @property
+    def _answered(self) -> bool:
+        return (self._syncs == 0 and self._replies == 0) or self._copy_in
+
+    @property
+    def copying_in(self) -> bool:
+        """Whether PostgreSQL waits for the data of a COPY FROM STDIN."""
+        return self._copy_in
+
+    @property
+    def quiet(self) -> bool:
+        """Whether everything sent was answered and no batch is open."""
+        return self._syncs == 0 and not self._open_batch and not self._copy_in
+
+    def unread(self, messages: bytes) -> None:
+        """Put back what ``complete`` returned, to be answered again."""
+        self._chunks.insert(0, messages)
+
+    async def answer(self) -> tuple[bytes, bool]:
+        """Return the next part of the answer, and whether it is the last.
+
+        Raises:
+            ConnectionLost: if the connection broke before the answer was whole.
+        """
+        while not self._chunks and not self._answered:
+            if self.lost is not None:
+                raise ConnectionLost(self.lost)
+            await self._wait()
+        return self._take(), self._answered and self._prelude == 0
+
+    async def complete(self) -> bytes:
+        """Return the whole answer."""
+        parts = []
+        done = False
+        while not done:
+            part, done = await self.answer()
+            parts.append(part)
+        return b"".join(parts)
+
+    async def unasked(self) -> bytes:
+        """Wait for messages that arrive unasked, and return them.
+
+        Raises:
+            ConnectionLost: if the connection broke.
+        """
+        while not self._chunks:
+            if self.lost is not None:
+                raise ConnectionLost(self.lost)
+            await self._wait()
+        return self._take()
+
+    async def cancel(self) -> None:
+        """Ask PostgreSQL to cancel what this connection runs.
+
+        The cancel may arrive late; ``cancelled`` tells that this connection
+        must not be handed on to anybody else.
+        """
+        self.cancelled = True
+        await request_cancel(self.dsn, self.process_id, self._secret_key)
+
+    async def drained(self) -> None:
+        """Wait until what was sent has left for PostgreSQL, more or less."""
+        while self._transport.get_write_buffer_size() > _BUFFER_BYTES and self.lost is None:
+            await asyncio.sleep(0.002)
+
+    def close(self) -> None:
+        """Close the connection at once; PostgreSQL rolls back what is open."""
+        if self.lost is None:
+            self.lost = "closed"
+            if self._syncs == 0:
+                self._transport.write(frontend.TERMINATE)
+        self._transport.close()
+        self._wake()
+
+    # asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        size = len(data)
+        forward_from = 0
+        position = min(self._row_rest, size)
+        self._row_rest -= position
+        while size - position >= 5:
+            kind = data[position]
+            end = position + 1 + _LENGTH.unpack_from(data, position + 1)[0]
+            if kind == _ROW or kind == _COPY_DATA:
+                if end > size and not self._prelude:
+                    # A large row is passed on as it comes.
+                    self._row_rest = end - size
+                    position = size
+                    break
+                if end > size:
+                    break
+            elif end > size:
+                break
+            else:
+                self._note(kind, data, position, end)
+            if self._prelude and kind not in _UNASKED:
+                forward_from = self._swallow(kind, data, forward_from, position, end)
+            position = end
+        if position < size:
+            self._partial = data[position:]
+        if forward_from < position:
+            self._forward(data[forward_from:position] if position - forward_from < size else data)
+        elif self._answered:
+            self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.lost is None:
+            self.lost = str(exc) if exc else self._last_words()
+        self._wake()
+
+    # internals
+
+    def _note(self, kind: int, data: bytes, position: int, end: int) -> None:
+        if kind == _READY:
+            self._syncs -= 1
+            self._open_batch = False
+            self.status = data[position + 5 : position + 6]
+        elif kind == _COMPLETE:
+            self.tag = data[position + 5 : end - 1]
+        elif kind == _ERROR:
+            self.failed = True
+            self._replies = 0
+        elif kind == _COPY_IN or kind == _COPY_BOTH:
+            self._copy_in = True
+        elif kind == _PARAMETER:
+            name, value = data[position + 5 : end - 1].split(b"\0")
+            self.parameters[name.decode()] = value.decode()
+        if self._replies and kind in _REPLIES:
+            self._replies -= 1
+
+    def _swallow(self, kind: int, data: bytes, start: int, position: int, end: int) -> int:
+        """Keep a message of the prelude's answer from the client; return where to go on."""
+        if start < position:
+            self._forward(data[start:position])
+        if kind == _COMPLETE:
+            self._prelude -= 1
+        elif kind == _ERROR:
+            self.prelude_error = data[position:end]
+        elif kind == _READY:
+            self._prelude = 0
+            return position
+        return end
+
+    def _forward(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._buffered += len(chunk)
+        if self._buffered > _BUFFER_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def _take(self) -> bytes:
+        chunks = self._chunks
+        taken = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._buffered = 0
+        if self._paused and self.lost is None:
+            self._paused = False
+            self._transport.resume_reading()
+        return taken
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _last_words(self) -> str:
+        """Return what PostgreSQL said before it closed the connection, if anything."""
+        for chunk in reversed(self._chunks):
+            if chunk[:1] == b"E":
+                return error_fields(chunk[5:]).get("M", "")
+        return "PostgreSQL closed the connection"

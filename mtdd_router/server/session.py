@@ -1,0 +1,479 @@
+"""One session: requests that run in order, on a backend connection.
+
+A session borrows a backend connection for one statement, or keeps it while it
+is in a transaction or pinned. Invariants: a request runs only after its target
+was checked against the placements, on a connection that is known to be set to
+the target's profile; what is in doubt at the end is closed, not reused.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final, NoReturn
+
+import structlog
+
+from mtdd_router.pb import messages_pb2 as pb
+from mtdd_router.pb import shard_service_pb2 as service_pb
+from mtdd_router.server.auth import Permission
+from mtdd_router.server.outcomes import SessionOutcome
+from mtdd_router.server.pool import Backend, BackendPool, DatabaseUnavailable, PoolExhausted
+from mtdd_router.server.postgres.connection import ConnectionLost
+from mtdd_router.server.statements import ORDINARY, Statement, classify
+from mtdd_router.server.targets import Refused, Resolved, Targets, error
+from mtdd_router.wire import frontend
+from mtdd_router.wire.backend import error_fields
+
+__all__ = ["Session"]
+
+_log = structlog.get_logger("mtdd.session")
+
+_SETTLE_SECONDS: Final = 5.0
+# A statement that fails whatever else is true.
+_FAILURE: Final = frontend.simple_query(b"REFUSED")
+_IN_TRANSACTION: Final = (b"T", b"E")
+# Replies that each message of a batch ends with, if it succeeds.
+_REPLIES: Final = {"parse": 1, "bind": 1, "execute": 1, "close": 1}
+
+Write = Callable[[pb.SessionResponse], Awaitable[None]]
+
+
+class Session:
+    """The state of one session.
+
+    Args:
+        session_id: names it in the log, in Cancel and in Outcome.
+        pool: the backend connections.
+        targets: checks contexts.
+        permissions: what the caller may do.
+        outcome: the record to keep of the last request.
+        queue_timeout: how long to wait for a backend connection, in seconds.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        pool: BackendPool,
+        targets: Targets,
+        permissions: Collection[Permission],
+        outcome: SessionOutcome,
+        queue_timeout: float,
+    ) -> None:
+        self.session_id = session_id
+        self._pool = pool
+        self._targets = targets
+        self._permissions = permissions
+        self._outcome = outcome
+        self._queue_timeout = queue_timeout
+        self._loop = asyncio.get_running_loop()
+        self._context: pb.Context | None = None
+        self._resolved: Resolved | None = None
+        self._backend: Backend | None = None
+        self._pinned = False
+        self._held_cursors: set[str] = set()
+        self._running = False
+        self._copying = False
+        self._opened_at = self._loop.time()
+        self._requests = 0
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._backend is not None and self._backend.status in _IN_TRANSACTION
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs and nothing is open."""
+        return not self._running and not self.in_transaction
+
+    async def handle(self, request: pb.SessionRequest, write: Write) -> None:
+        """Run *request* and write its answer.
+
+        Errors of PostgreSQL and refusals are written; nothing is raised but
+        cancellation, after which the session is only good for ``end``.
+        """
+        self._requests += 1
+        self._outcome.serial = request.serial
+        self._outcome.outcome = service_pb.OUTCOME_RUNNING
+        self._running = True
+        started = time.perf_counter()
+        try:
+            await self._run(request, write)
+        except Refused as exc:
+            self._outcome.outcome = service_pb.OUTCOME_FAILED
+            await write(pb.SessionResponse(complete=True, error=exc.error, pinned=self._holds))
+        except ConnectionLost as exc:
+            await self._lost(exc, write)
+        finally:
+            self._running = False
+            _log.debug(
+                "request",
+                session=self.session_id,
+                tenant=self._resolved.tenant if self._resolved else "",
+                duration_ms=round((time.perf_counter() - started) * 1000, 3),
+            )
+
+    async def cancel(self, serial: int) -> bool:
+        """Cancel request *serial* if it is running; return whether it was."""
+        if not self._running or self._outcome.serial != serial or self._backend is None:
+            return False
+        with contextlib.suppress(OSError, TimeoutError):
+            await self._backend.cancel()
+        return True
+
+    async def end(self) -> None:
+        """Leave: roll back, clean or close the backend connection, and log."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            if self._running_on(backend):
+                await self._settle(backend)
+            elif self._pinned or self._held_cursors or backend.status != b"I":
+                self._pool.clean(backend)
+            else:
+                self._pool.release(backend)
+        _log.info(
+            "session ended",
+            session=self.session_id,
+            tenant=self._resolved.tenant if self._resolved else "",
+            requests=self._requests,
+            duration_ms=round((self._loop.time() - self._opened_at) * 1000, 3),
+        )
+
+    # internals
+
+    @property
+    def _holds(self) -> bool:
+        return self._pinned or bool(self._held_cursors)
+
+    def _running_on(self, backend: Backend) -> bool:
+        return self._outcome.outcome == service_pb.OUTCOME_RUNNING or not backend.quiet
+
+    async def _run(self, request: pb.SessionRequest, write: Write) -> None:
+        kind = request.WhichOneof("payload")
+        if kind == "copy":
+            await self._copy(request.copy, write)
+            return
+        resolved = await self._resolve(request)
+        if kind == "poll":
+            await self._poll(request.timeout_ms / 1000, write)
+            return
+        if kind == "statement":
+            statement = classify(request.statement)
+        elif kind == "batch":
+            statement = _batch_statement(request.batch)
+        else:
+            raise Refused(error(pb.REASON_INVALID_REQUEST, "The request has no payload."))
+        if resolved.guarded and statement.refusal and statement.parsed:
+            await self._refuse(resolved, statement)
+        backend = self._backend
+        if backend is None:
+            backend = await self._acquire(resolved, request.timeout_ms)
+        timer = None
+        if request.timeout_ms:
+            timer = self._loop.call_later(request.timeout_ms / 1000, self._expire, request.serial)
+        try:
+            if kind == "batch":
+                await self._batch(backend, resolved, request)
+            elif resolved.guarded and not statement.parsed:
+                await self._only_parse(backend, resolved, request)
+            else:
+                await self._statement(backend, resolved, request, statement)
+            await self._answer(backend, statement, write)
+        except ValueError as exc:
+            self._settled(backend)
+            raise Refused(error(pb.REASON_INVALID_REQUEST, str(exc))) from exc
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _resolve(self, request: pb.SessionRequest) -> Resolved:
+        held = self._backend
+        if request.HasField("context"):
+            if held is not None and request.context != self._context:
+                raise Refused(
+                    error(
+                        pb.REASON_INVALID_REQUEST,
+                        "A session cannot change its target inside a transaction.",
+                    )
+                )
+            self._context = request.context
+            if held is None:
+                self._resolved = None
+        if self._context is None:
+            raise Refused(error(pb.REASON_INVALID_REQUEST, "The first request has no context."))
+        resolved = self._resolved
+        # Inside a transaction the tenant was checked when it began.
+        if resolved is None or (held is None and not self._targets.still_valid(resolved)):
+            resolved = await self._targets.resolve(self._context, self._permissions)
+            self._resolved = resolved
+        return resolved
+
+    async def _acquire(self, resolved: Resolved, timeout_ms: int) -> Backend:
+        limit = self._queue_timeout
+        if timeout_ms:
+            limit = min(limit, timeout_ms / 1000)
+        try:
+            self._backend = await self._pool.acquire(resolved.profile, limit)
+        except PoolExhausted as exc:
+            message = (
+                f"No backend connection for {_name(resolved)}: {exc}. "
+                "Try again, or give the shard a larger pool."
+            )
+            raise Refused(error(pb.REASON_OVERLOADED, message)) from exc
+        except DatabaseUnavailable as exc:
+            message = f"PostgreSQL cannot be reached for {_name(resolved)}: {exc}"
+            raise Refused(error(pb.REASON_DATABASE_UNAVAILABLE, message)) from exc
+        return self._backend
+
+    async def _refuse(self, resolved: Resolved, statement: Statement) -> NoReturn:
+        """Refuse a statement; an open transaction fails, as with any other error."""
+        if self.in_transaction and self._backend is not None:
+            self._backend.send(_FAILURE, syncs=1)
+            await self._backend.complete()
+        message = (
+            f"A statement for tenant {resolved.tenant!r} was refused: {statement.refusal}."
+        )
+        raise Refused(error(pb.REASON_STATEMENT_REFUSED, message))
+
+    async def _statement(
+        self, backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
+    ) -> None:
+        """Send the statement, after what must come before it."""
+        text = request.statement
+        switched = backend.profile is resolved.profile
+        if switched and not request.begin:
+            backend.send(frontend.simple_query(text), syncs=1)
+        elif known.fusable and switched:
+            backend.send(
+                _begin_messages(request.begin) + _one_statement(text), syncs=1, prelude=1
+            )
+        elif known.fusable and not request.begin:
+            before, commands = resolved.profile.switch(backend.profile)
+            backend.profile = None
+            backend.send(before + _one_statement(text), syncs=1, prelude=commands)
+        else:
+            # A switch never shares a transaction with BEGIN: a rollback would undo it.
+            if not switched:
+                await self._switch(backend, resolved)
+            if not request.begin:
+                backend.send(frontend.simple_query(text), syncs=1)
+            elif known.fusable:
+                await self._statement(backend, resolved, request, known)
+            else:
+                backend.send(_begin_messages(request.begin) + frontend.SYNC, syncs=1, prelude=1)
+                rest = await backend.complete()
+                if backend.prelude_error is None:
+                    backend.send(frontend.simple_query(text), syncs=1)
+                else:
+                    backend.unread(rest)
+
+    async def _only_parse(
+        self, backend: Backend, resolved: Resolved, request: pb.SessionRequest
+    ) -> None:
+        """Let PostgreSQL say what is wrong with a statement that the parser did not understand."""
+        if backend.profile is not resolved.profile:
+            await self._switch(backend, resolved)
+        before = _begin_messages(request.begin) if request.begin else b""
+        parse = frontend.parse(b"", request.statement, [])
+        backend.send(before + parse + frontend.SYNC, syncs=1, prelude=1 if before else 0)
+        said = await backend.complete()
+        if not backend.failed:
+            await self._refuse(resolved, Statement(refusal="the server cannot parse it"))
+        backend.unread(said)
+
+    async def _batch(
+        self, backend: Backend, resolved: Resolved, request: pb.SessionRequest
+    ) -> None:
+        if backend.profile is not resolved.profile:
+            await self._switch(backend, resolved)
+        messages = request.batch.messages
+        syncs = sum(1 for message in messages if message.HasField("sync"))
+        replies = 0
+        if not syncs:
+            for message in messages:
+                kind = message.WhichOneof("message") or ""
+                replies += _REPLIES.get(kind, 0)
+                if kind == "describe":
+                    replies += 1
+        data = frontend.batch_bytes(request.batch)
+        prelude = 0
+        if request.begin:
+            data, prelude = _begin_messages(request.begin) + data, 1
+        backend.send(data, syncs=syncs, replies=replies, prelude=prelude)
+
+    async def _switch(self, backend: Backend, resolved: Resolved) -> None:
+        before, commands = resolved.profile.switch(backend.profile)
+        backend.profile = None
+        backend.send(before + frontend.SYNC, syncs=1, prelude=commands)
+        await backend.complete()
+        self._check_switch(backend, resolved)
+        backend.profile = resolved.profile
+
+    def _check_switch(self, backend: Backend, resolved: Resolved) -> None:
+        if backend.prelude_error is None:
+            return
+        message = error_fields(backend.prelude_error[5:]).get("M", "")
+        self._backend = None
+        self._pool.discard(backend)
+        raise Refused(
+            error(pb.REASON_INTERNAL, f"Cannot switch to {_name(resolved)}: {message}")
+        )
+
+    async def _answer(self, backend: Backend, statement: Statement, write: Write) -> None:
+        part, done = await backend.answer()
+        resolved = self._resolved
+        assert resolved is not None  # noqa: S101 - set by _resolve
+        if backend.profile is None and backend.prelude_error is not None:
+            self._check_switch(backend, resolved)
+        while not done:
+            await write(pb.SessionResponse(messages=part))
+            part, done = await backend.answer()
+        if backend.prelude_error is not None:
+            part = backend.prelude_error + part
+        if backend.copying_in:
+            self._copying = True
+            await write(pb.SessionResponse(messages=part, complete=True))
+            return
+        self._note(backend, statement, resolved)
+        pinned = self._holds
+        self._settled(backend)
+        await write(pb.SessionResponse(messages=part, complete=True, pinned=pinned))
+
+    def _note(self, backend: Backend, statement: Statement, resolved: Resolved) -> None:
+        """Draw the conclusions of a finished request."""
+        failed = backend.failed
+        self._outcome.outcome = (
+            service_pb.OUTCOME_FAILED if failed else service_pb.OUTCOME_SUCCEEDED
+        )
+        if backend.profile is None and not failed and backend.status == b"I":
+            # The switch shared the statement's Sync, and both were committed.
+            backend.profile = resolved.profile
+        if statement is ORDINARY:
+            return
+        if statement.pins:
+            self._pinned = True
+        if not failed:
+            if statement.holds:
+                self._held_cursors.add(statement.holds)
+            elif statement.closes == "*":
+                self._held_cursors.clear()
+            elif statement.closes:
+                self._held_cursors.discard(statement.closes)
+        if backend.status == b"I" and backend.tag == b"ROLLBACK":
+            # Cursors declared in the transaction are gone; which ones they were does
+            # not matter, since what remains is cleaned at the end.
+            self._pinned = self._pinned or bool(self._held_cursors)
+            self._held_cursors.clear()
+
+    def _settled(self, backend: Backend) -> None:
+        """Give the backend connection back unless the session must keep it."""
+        if backend.status == b"I" and not self._holds and backend.quiet:
+            self._backend = None
+            self._pool.release(backend)
+
+    async def _copy(self, copy: pb.CopyIn, write: Write) -> None:
+        backend = self._backend
+        if backend is None or not self._copying:
+            raise Refused(error(pb.REASON_INVALID_REQUEST, "No COPY is under way."))
+        done = copy.done or bool(copy.failure)
+        backend.send_copy(frontend.copy_bytes(copy), done=done)
+        if not done:
+            await backend.drained()
+            part, _ = await backend.answer()
+            await write(pb.SessionResponse(messages=part, complete=True))
+            return
+        self._copying = False
+        await self._answer(backend, ORDINARY, write)
+
+    async def _poll(self, limit: float, write: Write) -> None:
+        messages = b""
+        if self._backend is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    messages = await self._backend.unasked()
+        self._outcome.outcome = service_pb.OUTCOME_SUCCEEDED
+        await write(pb.SessionResponse(messages=messages, complete=True, pinned=self._holds))
+
+    def _expire(self, serial: int) -> None:
+        task = self._loop.create_task(self.cancel(serial))
+        self._pool.keep(task)
+
+    async def _lost(self, exc: ConnectionLost, write: Write) -> None:
+        backend, self._backend = self._backend, None
+        self._pinned = False
+        self._held_cursors.clear()
+        self._copying = False
+        if backend is not None:
+            self._pool.discard(backend)
+        self._outcome.outcome = service_pb.OUTCOME_UNSPECIFIED
+        name = _name(self._resolved) if self._resolved else "the session"
+        message = f"The backend connection of {name} broke: {exc}"
+        await write(
+            pb.SessionResponse(
+                complete=True, error=error(pb.REASON_CONNECTION_LOST, message, executed=True)
+            )
+        )
+
+    async def _settle(self, backend: Backend) -> None:
+        """The client is gone while a request runs: cancel it, and note what became of it."""
+        try:
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                if not self._copying:
+                    await backend.cancel()
+                    await backend.complete()
+        except (ConnectionLost, TimeoutError, OSError):
+            self._outcome.outcome = service_pb.OUTCOME_UNSPECIFIED
+        else:
+            whole = backend.status == b"I" and not backend.failed and not self._copying
+            self._outcome.outcome = (
+                service_pb.OUTCOME_SUCCEEDED if whole else service_pb.OUTCOME_FAILED
+            )
+        finally:
+            self._pool.discard(backend)
+
+
+def _name(resolved: Resolved) -> str:
+    if resolved.tenant:
+        return f"tenant {resolved.tenant!r}"
+    return f"database {resolved.profile.database!r}"
+
+
+def _begin_messages(begin: str) -> bytes:
+    return (
+        frontend.parse(b"", begin.encode(), []) + frontend.bind(b"", []) + frontend.execute()
+    )
+
+
+def _one_statement(text: bytes) -> bytes:
+    return b"".join(
+        (
+            frontend.parse(b"", text, []),
+            frontend.bind(b"", []),
+            frontend.describe(),
+            frontend.execute(),
+            frontend.SYNC,
+        )
+    )
+
+
+def _batch_statement(batch: pb.Batch) -> Statement:
+    """Return what is known of all the statements of a batch together."""
+    known = []
+    for message in batch.messages:
+        match message.WhichOneof("message"):
+            case "parse":
+                item = classify(message.parse.statement)
+                # A named prepared statement stays behind.
+                known.append(Statement(pins=True) if message.parse.name else item)
+                known.append(item)
+            case "bind" if message.bind.name:
+                known.append(Statement(pins=True))
+    if len(known) == 2 and known[0] is ORDINARY:
+        return ORDINARY
+    return Statement(
+        pins=any(item.pins for item in known),
+        holds=next((item.holds for item in known if item.holds), ""),
+        closes=next((item.closes for item in known if item.closes), ""),
+        refusal=next((item.refusal for item in known if item.refusal), ""),
+    )

@@ -1,0 +1,195 @@
+"""What the server must know of a statement before it sends it.
+
+Whether it may share a flush with what comes before it, whether it leaves state
+behind in the session, and whether a tenant may run it at all. Ordinary DML is
+recognised by a look at its bytes, which can only err towards parsing; all else
+is parsed by PostgreSQL's own parser.
+
+Invariant: a tenant's statement is allowed only if its kind is on the list of
+kinds known to stay inside the tenant's role and search path.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import pglast
+from pglast import ast
+from pglast.enums import VariableSetKind
+
+__all__ = ["ORDINARY", "Statement", "classify"]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What is known of a statement.
+
+    Attributes:
+        fusable: it is one plain DML statement, which may run as an extended
+            query in one Sync with the statements before it.
+        pins: it leaves state behind that a later statement may rely on.
+        holds: the cursor that it declares WITH HOLD, or empty.
+        closes: the cursor that it closes, ``*`` for all, or empty.
+        refusal: why a tenant may not run it; empty if it may.
+        parsed: the parser understood it. PostgreSQL will say what is wrong with
+            one that it did not, but it must not run.
+    """
+
+    fusable: bool = False
+    pins: bool = False
+    holds: str = ""
+    closes: str = ""
+    refusal: str = ""
+    parsed: bool = True
+
+
+ORDINARY: Final = Statement(fusable=True)
+_PLAIN: Final = Statement()
+_CONTROL: Final = frozenset((b"savepo", b"releas", b"rollba", b"commit", b"begin", b"fetch "))
+_DML: Final = frozenset((b"select", b"insert", b"update", b"delete", b"with ", b"values"))
+# If none of these is in a single DML statement, it cannot leave state behind or
+# leave the role: functions that do, functions that run SQL given as text,
+# temporary tables, and the two ways to spell a name differently.
+_MARKERS: Final = (
+    b"set_config",
+    b"advisory",
+    b"temp",
+    b"to_xml",
+    b"xmlschema",
+    b"ts_stat",
+    b"ts_rewrite",
+    b"dblink",
+    b"crosstab",
+    b"connectby",
+    b"xpath_table",
+    b"u&",
+)
+_CACHED_BYTES: Final = 4096
+_CURSOR_HOLD: Final = 0x0020
+
+_TENANT_KINDS: Final = frozenset(
+    """SelectStmt InsertStmt UpdateStmt DeleteStmt MergeStmt TransactionStmt VariableSetStmt
+    VariableShowStmt ExplainStmt DeclareCursorStmt FetchStmt ClosePortalStmt CopyStmt TruncateStmt
+    LockStmt NotifyStmt ListenStmt UnlistenStmt ConstraintsSetStmt CreateStmt CreateTableAsStmt
+    AlterTableStmt AlterObjectSchemaStmt IndexStmt DropStmt ViewStmt CommentStmt CreateSeqStmt
+    AlterSeqStmt RenameStmt VacuumStmt ReindexStmt ClusterStmt RefreshMatViewStmt PrepareStmt
+    ExecuteStmt DeallocateStmt CreateEnumStmt AlterEnumStmt CompositeTypeStmt CreateDomainStmt
+    AlterDomainStmt CreateTrigStmt CreateStatsStmt CreateExtensionStmt CallStmt RuleStmt
+    CreateRangeStmt CheckPointStmt""".split()
+)
+_PINNING_KINDS: Final = frozenset(
+    "ListenStmt UnlistenStmt PrepareStmt DeallocateStmt LoadStmt DoStmt CallStmt DiscardStmt".split()
+)
+_FORBIDDEN_SETTINGS: Final = frozenset(("role", "session_authorization", "search_path"))
+_FORBIDDEN_FUNCTIONS: Final = frozenset(
+    """query_to_xml query_to_xmlschema query_to_xml_and_xmlschema cursor_to_xml
+    cursor_to_xmlschema ts_stat ts_rewrite dblink dblink_exec dblink_connect dblink_connect_u
+    dblink_open dblink_fetch dblink_send_query crosstab crosstab2 crosstab3 crosstab4 crosstabn
+    connectby xpath_table""".split()
+)
+
+
+def classify(statement: bytes) -> Statement:
+    """Return what is known of *statement*, which may hold several statements."""
+    head = statement[:6].lower()
+    if head in _DML or head[:5] in _DML:
+        if statement.find(b";", 0, len(statement.rstrip()) - 1) < 0:
+            lowered = statement.lower()
+            for marker in _MARKERS:
+                if marker in lowered:
+                    break
+            else:
+                return ORDINARY
+    elif (head in _CONTROL or head[:5] in _CONTROL) and b";" not in statement:
+        return _PLAIN
+    if len(statement) <= _CACHED_BYTES:
+        return _parsed_cached(statement)
+    return _parsed(statement)
+
+
+def _parsed(statement: bytes) -> Statement:
+    try:
+        nodes = [raw.stmt for raw in pglast.parse_sql(statement.decode())]
+    except (pglast.parser.ParseError, UnicodeDecodeError):
+        return Statement(pins=True, refusal="it cannot be parsed", parsed=False)
+    if len(nodes) == 1:
+        (node,) = nodes
+        if isinstance(node, ast.DeclareCursorStmt) and node.options & _CURSOR_HOLD:
+            return Statement(holds=node.portalname, pins=_pins(node), refusal=_refusal(node))
+        if isinstance(node, ast.ClosePortalStmt):
+            return Statement(closes=node.portalname or "*")
+    elif any(isinstance(n, ast.DeclareCursorStmt) and n.options & _CURSOR_HOLD for n in nodes):
+        return Statement(pins=True, refusal=next(filter(None, map(_refusal, nodes)), ""))
+    return Statement(
+        pins=any(map(_pins, nodes)),
+        refusal=next(filter(None, map(_refusal, nodes)), ""),
+    )
+
+
+_parsed_cached: Final = lru_cache(maxsize=4096)(_parsed)
+
+
+def _walk(node: Any) -> Iterator[ast.Node]:
+    if isinstance(node, ast.Node):
+        yield node
+        for name in node.__slots__:
+            yield from _walk(getattr(node, name))
+    elif isinstance(node, tuple | list):
+        for item in node:
+            yield from _walk(item)
+
+
+def _function(call: ast.FuncCall) -> str:
+    return str(call.funcname[-1].sval).lower()
+
+
+def _pins(statement: ast.Node) -> bool:
+    kind = type(statement).__name__
+    if kind in _PINNING_KINDS:
+        return True
+    if isinstance(statement, ast.VariableSetStmt):
+        return not (statement.is_local or statement.name == "TRANSACTION")
+    for node in _walk(statement):
+        if isinstance(node, ast.RangeVar) and node.relpersistence == "t":
+            return True
+        if isinstance(node, ast.FuncCall):
+            name = _function(node)
+            if name == "set_config" or "advisory_lock" in name or "advisory_unlock" in name:
+                return not name.startswith(("pg_advisory_xact", "pg_try_advisory_xact"))
+    return False
+
+
+def _refusal(statement: ast.Node) -> str:
+    kind = type(statement).__name__
+    if kind not in _TENANT_KINDS:
+        return f"{kind.removesuffix('Stmt')} statements need maintenance"
+    if isinstance(statement, ast.VariableSetStmt):
+        if statement.kind == VariableSetKind.VAR_RESET_ALL:
+            return "RESET ALL would leave the tenant's role"
+        if (statement.name or "").lower() in _FORBIDDEN_SETTINGS:
+            return f"{statement.name} belongs to the tenant's isolation"
+    if isinstance(statement, ast.CopyStmt) and (statement.is_program or statement.filename):
+        return "COPY may only use STDIN and STDOUT"
+    for node in _walk(statement):
+        if type(node).__name__.endswith("Stmt") and type(node).__name__ not in _TENANT_KINDS:
+            return f"{type(node).__name__.removesuffix('Stmt')} statements need maintenance"
+        if isinstance(node, ast.FuncCall):
+            name = _function(node)
+            if name in _FORBIDDEN_FUNCTIONS:
+                return f"the function {name} can run SQL that is hidden from the server"
+            if name == "set_config" and _may_escape(node):
+                return "set_config on that parameter would leave the tenant's role or search path"
+    return ""
+
+
+def _may_escape(call: ast.FuncCall) -> bool:
+    """Whether set_config may set a parameter of the isolation."""
+    if not call.args:
+        return True
+    first = call.args[0]
+    while isinstance(first, ast.TypeCast):
+        first = first.arg
+    if not isinstance(first, ast.A_Const) or not isinstance(first.val, ast.String):
+        return True
+    return first.val.sval.lower() in _FORBIDDEN_SETTINGS

@@ -1,0 +1,159 @@
+"""From the context of a request to the profile it runs in, checked on the server.
+
+Invariant: a tenant's profile is made of the shard's own placement, never of
+what the client says about it.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from mtdd_router.pb import messages_pb2 as pb
+from mtdd_router.server.auth import Permission
+from mtdd_router.server.placements import PlacementTable
+from mtdd_router.server.profile import Profile, tenant_profile
+from mtdd_router.types import Placement, TenantState
+
+__all__ = ["Refused", "Resolved", "Targets", "error"]
+
+_INTERNED: Final = 50_000
+_FORBIDDEN_SETTINGS: Final = frozenset(("role", "search_path", "session_authorization"))
+_STATES: Final = {
+    TenantState.CREATING: pb.PLACEMENT_STATE_CREATING,
+    TenantState.ACTIVE: pb.PLACEMENT_STATE_ACTIVE,
+    TenantState.FROZEN: pb.PLACEMENT_STATE_FROZEN,
+    TenantState.DELETING: pb.PLACEMENT_STATE_DELETING,
+}
+
+
+class Refused(Exception):
+    """The server refuses a request; ``error`` is what the client is told."""
+
+    def __init__(self, error: pb.Error) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def error(reason: pb.Reason, message: str, *, executed: bool = False) -> pb.Error:
+    """Return the Error for *reason*."""
+    return pb.Error(reason=reason, message=message, executed=executed)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A checked target.
+
+    Attributes:
+        profile: what a backend connection must be set to.
+        tenant: the tenant's name, or empty for a whole database.
+        placement: the placement that was checked, or None for a database.
+        guarded: statements must stay inside the tenant's role.
+    """
+
+    profile: Profile
+    tenant: str = ""
+    placement: Placement | None = None
+    guarded: bool = True
+
+
+class Targets:
+    """Checks targets against the placements of this shard.
+
+    Args:
+        placements: the shard's own table.
+        database: the database that holds the tenants' schemas.
+        extension_schema: where extensions live.
+    """
+
+    def __init__(self, placements: PlacementTable, database: str, extension_schema: str) -> None:
+        self._placements = placements
+        self.database = database
+        self._extension_schema = extension_schema
+        self._profiles: dict[object, Profile] = {}
+
+    def still_valid(self, resolved: Resolved) -> bool:
+        """Whether the placement is still the one that was checked, by the cache alone."""
+        placement = resolved.placement
+        return placement is None or self._placements.get(placement.tenant) is placement
+
+    async def resolve(self, context: pb.Context, permissions: Collection[Permission]) -> Resolved:
+        """Return the checked target of *context*.
+
+        Raises:
+            Refused: naming the tenant and what is wrong.
+        """
+        settings = tuple((item.name, item.value) for item in context.settings)
+        match context.target.WhichOneof("target"):
+            case "tenant":
+                return await self._tenant(context.target.tenant, settings, permissions)
+            case "database":
+                return self._whole_database(context.target.database, settings, permissions)
+            case _:
+                raise Refused(error(pb.REASON_INVALID_REQUEST, "The request names no target."))
+
+    async def _tenant(
+        self,
+        target: pb.TenantTarget,
+        settings: tuple[tuple[str, str], ...],
+        permissions: Collection[Permission],
+    ) -> Resolved:
+        name = target.name
+        if Permission.DATA not in permissions:
+            raise Refused(
+                error(pb.REASON_PERMISSION_DENIED, f"This caller may not read tenant {name!r}.")
+            )
+        if target.maintenance and Permission.ADMIN not in permissions:
+            raise Refused(
+                error(
+                    pb.REASON_PERMISSION_DENIED,
+                    f"Maintenance of tenant {name!r} needs the admin permission.",
+                )
+            )
+        for setting, _ in settings:
+            if setting.lower() in _FORBIDDEN_SETTINGS:
+                raise Refused(
+                    error(pb.REASON_STATEMENT_REFUSED, f"{setting} cannot be set for a tenant.")
+                )
+        placement = await self._placements.lookup(name)
+        if placement is None or target.epoch > placement.epoch:
+            placement = await self._placements.lookup(name, fresh=True)
+        if placement is None or target.epoch > placement.epoch:
+            raise Refused(
+                error(pb.REASON_TENANT_NOT_HERE, f"Tenant {name!r} does not live on this shard.")
+            )
+        if target.epoch < placement.epoch:
+            refusal = error(
+                pb.REASON_STALE_EPOCH,
+                f"Tenant {name!r} is at epoch {placement.epoch}; the route is of {target.epoch}.",
+            )
+            refusal.epoch = placement.epoch
+            raise Refused(refusal)
+        if placement.state is not TenantState.ACTIVE and not target.maintenance:
+            refusal = error(
+                pb.REASON_TENANT_UNAVAILABLE, f"Tenant {name!r} is {placement.state.value}."
+            )
+            refusal.state = _STATES[placement.state]
+            raise Refused(refusal)
+        profile = tenant_profile(placement, self.database, self._extension_schema, settings)
+        return Resolved(self._intern(profile), name, placement, guarded=not target.maintenance)
+
+    def _whole_database(
+        self,
+        database: str,
+        settings: tuple[tuple[str, str], ...],
+        permissions: Collection[Permission],
+    ) -> Resolved:
+        if Permission.ADMIN not in permissions:
+            raise Refused(
+                error(
+                    pb.REASON_PERMISSION_DENIED,
+                    f"Database {database!r} as a whole needs the admin permission.",
+                )
+            )
+        profile = Profile(database or self.database, "", "", settings)
+        return Resolved(self._intern(profile), guarded=False)
+
+    def _intern(self, profile: Profile) -> Profile:
+        if len(self._profiles) > _INTERNED:
+            self._profiles.clear()
+        return self._profiles.setdefault(profile, profile)

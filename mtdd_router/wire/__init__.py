@@ -1,0 +1,1 @@
+"""The protocol's messages on either side of the wire: encoding and error tables."""

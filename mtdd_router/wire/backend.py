@@ -1,0 +1,70 @@
+"""PostgreSQL's backend messages, composed on either side.
+
+The client feeds them to libpq where an answer is known without asking the
+server (a deferred BEGIN, a refusal); the server composes none, it forwards
+PostgreSQL's own.
+
+Source: PostgreSQL manual, "Message Formats" and "Error and Notice Message
+Fields", protocol 3.
+"""
+
+from collections.abc import Mapping
+from struct import Struct
+from typing import Final
+
+from mtdd_router.wire.framing import compose
+
+__all__ = [
+    "command_complete",
+    "error_fields",
+    "error_response",
+    "parameter_status",
+    "ready_for_query",
+    "startup_answer",
+]
+
+_INT32_PAIR: Final = Struct("!II")
+
+
+def command_complete(tag: bytes) -> bytes:
+    """Return CommandComplete with *tag*."""
+    return compose(b"C", tag + b"\0")
+
+
+def ready_for_query(status: bytes) -> bytes:
+    """Return ReadyForQuery; *status* is ``I``, ``T`` or ``E``."""
+    return compose(b"Z", status)
+
+
+def parameter_status(name: str, value: str) -> bytes:
+    """Return ParameterStatus."""
+    return compose(b"S", name.encode() + b"\0" + value.encode() + b"\0")
+
+
+def error_response(sqlstate: str, message: str, *, severity: str = "ERROR") -> bytes:
+    """Return ErrorResponse with the mandatory fields."""
+    fields = (("S", severity), ("V", severity), ("C", sqlstate), ("M", message))
+    body = b"".join(code.encode() + text.encode() + b"\0" for code, text in fields)
+    return compose(b"E", body + b"\0")
+
+
+def startup_answer(parameters: Mapping[str, str]) -> bytes:
+    """Return what a server sends after the startup message, up to ready."""
+    statuses = (parameter_status(name, value) for name, value in parameters.items())
+    return b"".join(
+        (
+            compose(b"R", b"\0\0\0\0"),
+            *statuses,
+            compose(b"K", _INT32_PAIR.pack(0, 0)),
+            ready_for_query(b"I"),
+        )
+    )
+
+
+def error_fields(body: bytes) -> dict[str, str]:
+    """Return the fields of an ErrorResponse or NoticeResponse by code."""
+    fields = {}
+    for item in body.split(b"\0"):
+        if item:
+            fields[chr(item[0])] = item[1:].decode(errors="replace")
+    return fields

@@ -1,0 +1,45 @@
+"""The one table of gRPC status codes <-> exceptions."""
+
+from typing import Final
+
+import grpc
+
+from mtdd_router import errors
+
+__all__ = ["EXCEPTIONS", "exception_for"]
+
+EXCEPTIONS: Final[dict[grpc.StatusCode, type[errors.ShardError]]] = {
+    grpc.StatusCode.OK: errors.ShardUnavailable,
+    grpc.StatusCode.CANCELLED: errors.ShardUnavailable,
+    grpc.StatusCode.UNKNOWN: errors.ShardRefused,
+    grpc.StatusCode.INVALID_ARGUMENT: errors.ShardRefused,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.ShardUnavailable,
+    grpc.StatusCode.NOT_FOUND: errors.ShardRefused,
+    grpc.StatusCode.ALREADY_EXISTS: errors.ShardRefused,
+    grpc.StatusCode.PERMISSION_DENIED: errors.ShardRefused,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ShardOverloaded,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.ShardRefused,
+    grpc.StatusCode.ABORTED: errors.ShardRefused,
+    grpc.StatusCode.OUT_OF_RANGE: errors.ShardRefused,
+    grpc.StatusCode.UNIMPLEMENTED: errors.ShardRefused,
+    grpc.StatusCode.INTERNAL: errors.ShardRefused,
+    grpc.StatusCode.UNAVAILABLE: errors.ShardUnavailable,
+    grpc.StatusCode.DATA_LOSS: errors.ShardRefused,
+    grpc.StatusCode.UNAUTHENTICATED: errors.ShardRefused,
+}
+
+
+def exception_for(error: grpc.RpcError, shard: str, address: str) -> errors.ShardError:
+    """Return the exception for a failed call, naming the shard and its address."""
+    where = f"shard {shard!r} at {address}" if shard else f"the shard server at {address}"
+    if not isinstance(error, grpc.Call):
+        return errors.ShardUnavailable(f"Cannot reach {where}: {error}")
+    code, details = error.code(), error.details() or ""
+    match code:
+        case grpc.StatusCode.UNIMPLEMENTED:
+            text = f"What answers as {where} is not a shard server ({details}). Check the address."
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
+            text = f"Cannot reach {where} ({details}). Is it running, and is the address right?"
+        case _:
+            text = f"{details} [{where}, {code.name}]"
+    return EXCEPTIONS[code](text)
