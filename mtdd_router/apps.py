@@ -1,0 +1,20 @@
+"""The Django app: what has to be registered once per process."""
+
+from django.apps import AppConfig
+
+from mtdd_router.backend.routes import set_route_source
+from mtdd_router.context import maintenance_active
+from mtdd_router.directory import directory
+
+__all__ = ["MTDDRouterConfig"]
+
+
+class MTDDRouterConfig(AppConfig):
+    """Routing of tenants."""
+
+    name = "mtdd_router"
+    label = "mtdd_router"
+    verbose_name = "MTDD routing"
+
+    def ready(self) -> None:
+        set_route_source(directory, maintenance=maintenance_active)

@@ -1,0 +1,214 @@
+"""Where the backend gets a tenant's route from, and which tenants a thread has open.
+
+The routing layer lies above the backend and registers itself here, so that imports
+point downward only.
+
+Invariants: a thread keeps at most `MAX_IDLE` idle DatabaseWrappers of tenants (Django
+itself would keep one per alias and thread for ever); a wrapper in use, or held by
+somebody else than Django's ConnectionHandler, is never put away. The book-keeping is
+as local as Django's own: per thread, per task in an event loop.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from asgiref.local import Local
+
+from mtdd_router.errors import ConfigurationError
+from mtdd_router.types import Route
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+__all__ = [
+    "MAX_IDLE",
+    "RouteSource",
+    "maintenance_allowed",
+    "note_closed",
+    "note_created",
+    "note_open",
+    "route_source",
+    "set_route_source",
+    "thread_aliases",
+]
+
+MAX_IDLE: Final = 64
+_EVICT_DOWN_TO: Final = 48
+
+
+class RouteSource(Protocol):
+    """What knows where tenants live."""
+
+    def route(self, tenant: str) -> Route:
+        """Return the tenant's route.
+
+        Raises:
+            TenantDoesNotExist, TenantUnavailable, RegistryUnavailable
+        """
+
+    def refresh(self, tenant: str, stale: Route) -> Route:
+        """Return a route read after a shard server called *stale* outdated.
+
+        It may equal *stale* when the registry has not caught up with the shard yet.
+
+        Raises:
+            TenantDoesNotExist, TenantUnavailable, RegistryUnavailable
+        """
+
+
+_source: RouteSource | None = None
+_maintenance: Callable[[], bool] = bool
+
+
+def set_route_source(source: RouteSource | None, maintenance: Callable[[], bool] = bool) -> None:
+    """Let the backend ask *source* for routes, and *maintenance* whether it is allowed."""
+    global _source, _maintenance
+    _source, _maintenance = source, maintenance
+
+
+def route_source() -> RouteSource:
+    """Return the registered source.
+
+    Raises:
+        ConfigurationError: if "mtdd_router" is not in INSTALLED_APPS.
+    """
+    if _source is None:
+        raise ConfigurationError(
+            'No source of routes: add "mtdd_router" to INSTALLED_APPS, and call django.setup().'
+        )
+    return _source
+
+
+def maintenance_allowed() -> bool:
+    """Return whether the running work may use a tenant that is not active."""
+    return _maintenance()
+
+
+class _Wrappers:
+    """The tenants whose wrapper this thread has, least recently used first."""
+
+    __slots__ = ("known", "open")
+
+    def __init__(self) -> None:
+        self.known: dict[str, None] = {}
+        self.open: dict[str, None] = {}
+
+
+_local: Final = Local(thread_critical=True)
+
+
+def _wrappers() -> _Wrappers:
+    try:
+        found = _local.wrappers
+    except AttributeError:
+        found = _local.wrappers = _Wrappers()
+    assert isinstance(found, _Wrappers)
+    return found
+
+
+def thread_aliases() -> list[str]:
+    """Return the tenants whose connection this thread has open, oldest first."""
+    return list(_wrappers().open)
+
+
+def note_created(alias: str) -> None:
+    """Say that a tenant's wrapper is being made in this thread; put idle ones away.
+
+    Called from the wrapper's ``__init__``, before Django has stored it.
+    """
+    mine = _wrappers()
+    if len(mine.known) >= MAX_IDLE:
+        _put_idle_away(mine)
+    _touch(mine.known, alias)
+
+
+def note_open(alias: str) -> None:
+    """Say that this thread has opened the connection of a tenant."""
+    mine = _wrappers()
+    _touch(mine.known, alias)
+    mine.open[alias] = None
+
+
+def note_closed(alias: str) -> None:
+    """Say that this thread has closed the connection of a tenant."""
+    _wrappers().open.pop(alias, None)
+
+
+def _touch(known: dict[str, None], alias: str) -> None:
+    known.pop(alias, None)
+    known[alias] = None
+
+
+def _put_idle_away(mine: _Wrappers) -> None:
+    """Drop the least recently used idle wrappers, until `_EVICT_DOWN_TO` are left."""
+    from django.db import connections
+
+    # What `all()` iterates: static aliases and `open`; so show it all that is known.
+    shown, mine.open = mine.open, dict(mine.known)
+    try:
+        stored = {conn.alias: conn for conn in connections.all(initialized_only=True)}
+    finally:
+        mine.open = shown
+    excess = len(mine.known) - _EVICT_DOWN_TO
+    for alias in list(mine.known):
+        if excess <= 0:
+            return
+        wrapper = stored.pop(alias, None)
+        if wrapper is not None:
+            if not _is_idle(wrapper):
+                continue
+            if wrapper.connection is not None:
+                wrapper.close()
+            # Whoever holds a wrapper must go on sharing its transactions with the alias.
+            # A reference that is not recognised counts as somebody's: the wrapper stays.
+            if _references(wrapper) > _ALONE:
+                continue
+            del connections[alias]
+            # It is in cycles with its own parts: free it now, not at the next full
+            # collection, which thousands of wrappers may be away.
+            vars(wrapper).clear()
+        mine.known.pop(alias, None)
+        mine.open.pop(alias, None)
+        excess -= 1
+
+
+def _is_idle(wrapper: "BaseDatabaseWrapper") -> bool:
+    """Return whether nobody would miss the wrapper's state."""
+    if (
+        wrapper.in_atomic_block
+        or wrapper.run_on_commit
+        or wrapper.execute_wrappers
+        or wrapper.force_debug_cursor
+        or wrapper.allow_thread_sharing
+    ):
+        return False
+    if wrapper.connection is None:
+        return True
+    is_idle: Callable[[], bool] | None = getattr(wrapper, "is_idle", None)
+    return wrapper.autocommit and is_idle is not None and is_idle()
+
+
+def _references(wrapper: object) -> int:
+    """Return how many references there are, without those of the wrapper's own parts."""
+    count = sys.getrefcount(wrapper)
+    for part in vars(wrapper).values():
+        for value in getattr(part, "__dict__", {}).values():
+            count -= value is wrapper
+    return count
+
+
+def _references_when_alone() -> int:
+    class Probe:
+        pass
+
+    probe = Probe()
+    handler = {"alias": probe}
+    count = _references(probe)
+    handler.clear()
+    return count
+
+
+# What `_put_idle_away` and Django's handler account for; how the interpreter counts
+# differs between versions, so it is measured.
+_ALONE: Final = _references_when_alone()

@@ -1,0 +1,159 @@
+"""The settings of django-mtdd, typed.
+
+Invariants: a value is read from Django's settings when it is accessed, so that
+``override_settings`` works; what has to be derived (app labels) is kept until a
+setting changes. Nothing is validated here: `mtdd_router.checks` does that, and says
+what to do.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar, cast
+
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+
+from mtdd_router.databases import BACKEND, Databases
+from mtdd_router.types import validate_tenant_name
+
+__all__ = ["MTDDSettings", "app_labels", "label_of", "mtdd_settings"]
+
+DEFAULT_REGISTRY: Final = "tenants.registry.DatabaseRegistry"
+
+
+T = TypeVar("T")
+
+
+def _get(name: str, default: T) -> T:
+    return cast(T, getattr(django_settings, name, default))
+
+
+def _databases() -> object:
+    return django_settings.DATABASES
+
+
+class MTDDSettings:
+    """What the project's settings say about tenants."""
+
+    __slots__ = ("_shared", "_tenant")
+
+    def __init__(self) -> None:
+        self._tenant: frozenset[str] | None = None
+        self._shared: frozenset[str] | None = None
+
+    def forget(self) -> None:
+        """Derive everything anew at the next access."""
+        self._tenant = self._shared = None
+
+    @property
+    def tenant_apps(self) -> frozenset[str]:
+        """The labels of the apps whose tables live on the shards (TENANT_APPS)."""
+        if self._tenant is None:
+            self._tenant = app_labels(getattr(django_settings, "TENANT_APPS", ()))
+        return self._tenant
+
+    @property
+    def shared_apps(self) -> frozenset[str]:
+        """The labels of the apps named as shared (SHARED_APPS)."""
+        if self._shared is None:
+            self._shared = app_labels(getattr(django_settings, "SHARED_APPS", ()))
+        return self._shared
+
+    def is_tenant_app(self, app_label: str) -> bool:
+        """Return whether the app's tables live on the shards."""
+        return app_label in self.tenant_apps
+
+    def is_shared_app(self, app_label: str) -> bool:
+        """Return whether the app's tables live on `default`; an app in neither list is shared."""
+        return app_label in self.shared_apps or app_label not in self.tenant_apps
+
+    @property
+    def registry(self) -> str:
+        """The dotted path of the registry (MTDD_REGISTRY)."""
+        return _get("MTDD_REGISTRY", DEFAULT_REGISTRY)
+
+    @property
+    def resolvers(self) -> Iterable[Any]:
+        """How a request's tenant is found (MTDD_RESOLVERS)."""
+        return _get("MTDD_RESOLVERS", cast(Iterable[Any], ()))
+
+    @property
+    def tenant_managers(self) -> Any:
+        """Which models' managers get ``.mtdd()`` (MTDD_TENANT_MANAGERS)."""
+        return _get("MTDD_TENANT_MANAGERS", cast(Any, True))
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds to reach a shard server (MTDD_CONNECT_TIMEOUT)."""
+        return _get("MTDD_CONNECT_TIMEOUT", 5.0)
+
+    @property
+    def statement_timeout(self) -> float:
+        """Seconds for one statement; 0 leaves it to the server (MTDD_STATEMENT_TIMEOUT)."""
+        return _get("MTDD_STATEMENT_TIMEOUT", 0.0)
+
+    @property
+    def shard_token(self) -> str:
+        """The bearer token for shard servers, empty for none (MTDD_SHARD_TOKEN)."""
+        return _get("MTDD_SHARD_TOKEN", "")
+
+    @property
+    def route_ttl(self) -> float:
+        """Seconds after which a route is read again (MTDD_ROUTE_TTL)."""
+        return _get("MTDD_ROUTE_TTL", 60.0)
+
+    @property
+    def static_aliases(self) -> Mapping[str, dict[str, Any]]:
+        """The aliases written in DATABASES, without any tenant."""
+        configured = _databases()
+        if isinstance(configured, Databases):
+            return configured.static
+        return configured if isinstance(configured, dict) else {}
+
+    def is_tenant_alias(self, alias: str) -> bool:
+        """Return whether a database alias names a tenant; the registry is not asked."""
+        configured = _databases()
+        return isinstance(configured, Databases) and configured.is_tenant(alias)
+
+    def is_raw_alias(self, alias: str) -> bool:
+        """Return whether a static alias is a whole database on a shard."""
+        return self.static_aliases.get(alias, {}).get("ENGINE") == BACKEND
+
+    def check_tenant_name(self, name: str) -> str:
+        """Return *name* if it may name a tenant of this project.
+
+        Raises:
+            InvalidTenantName: naming the name and the rule it breaks.
+        """
+        return validate_tenant_name(name, (*self.static_aliases, "default"))
+
+
+def app_labels(entries: Iterable[str]) -> frozenset[str]:
+    """Return the labels of the installed apps that *entries* name.
+
+    An entry is an app's label, its dotted name, or the path of its AppConfig, as in
+    INSTALLED_APPS; what is not installed is left out (a system check reports it).
+    """
+    labels = (label_of(entry) for entry in entries)
+    return frozenset(label for label in labels if label is not None)
+
+
+def label_of(entry: str) -> str | None:
+    """Return the label of the installed app that *entry* names, or None."""
+    apps.check_apps_ready()
+    for config in apps.get_app_configs():
+        path = f"{type(config).__module__}.{type(config).__qualname__}"
+        if entry in (config.name, config.label, path):
+            return config.label
+    return None
+
+
+mtdd_settings: Final = MTDDSettings()
+
+
+def _forget_on_change(*, setting: str, **_: object) -> None:
+    if setting in {"TENANT_APPS", "SHARED_APPS", "INSTALLED_APPS"}:
+        mtdd_settings.forget()
+
+
+setting_changed.connect(_forget_on_change, dispatch_uid="mtdd_router.conf")

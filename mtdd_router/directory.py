@@ -1,0 +1,268 @@
+"""The process-wide cache of routes: which shard a tenant lives on.
+
+Invariants: a known, fresh route costs one dict lookup and no lock. One thread reads
+a missing tenant from the registry while the others wait for its answer. A route that
+has outlived MTDD_ROUTE_TTL is served on while one thread reads it anew. While the
+registry cannot be reached, known routes stay good (a shard server refuses a wrong
+one by its epoch). An unknown name is remembered for `NEGATIVE_TTL` only.
+"""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from mtdd_router.conf import mtdd_settings
+from mtdd_router.context import maintenance_active
+from mtdd_router.errors import (
+    ConfigurationError,
+    RegistryUnavailable,
+    TenantDoesNotExist,
+    TenantUnavailable,
+)
+from mtdd_router.types import Registry, Route, TenantState, validate_tenant_name
+
+__all__ = ["Directory", "directory", "load_registry"]
+
+logger = logging.getLogger("mtdd_router.directory")
+
+NEGATIVE_TTL: Final = 1.0
+"""Seconds for which an unknown tenant name is not asked for again."""
+
+RETRY_AFTER: Final = 2.0
+"""Seconds between two attempts while the registry cannot be reached."""
+
+FLIGHT_TIMEOUT: Final = 5.0
+"""Seconds to wait for another thread's read before reading oneself."""
+
+_MAX_UNKNOWN: Final = 10_000
+
+
+def load_registry() -> Registry:
+    """Return a new instance of the registry that MTDD_REGISTRY names.
+
+    Raises:
+        ConfigurationError: if it cannot be imported or made.
+    """
+    path = mtdd_settings.registry
+    try:
+        registry: Registry = import_string(path)()
+    except (ImportError, TypeError, AttributeError) as exc:
+        raise ConfigurationError(f"MTDD_REGISTRY = {path!r} cannot be used: {exc}") from exc
+    return registry
+
+
+class _Entry:
+    """A route and the time (monotonic seconds) until which it is fresh."""
+
+    __slots__ = ("fresh_until", "route")
+
+    def __init__(self, route: Route, fresh_until: float) -> None:
+        self.route = route
+        self.fresh_until = fresh_until
+
+
+class _Flight:
+    """One read of the registry, and who waits for it."""
+
+    __slots__ = ("done", "error", "route")
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.route: Route | None = None
+        self.error: BaseException | None = None
+
+
+class Directory:
+    """Where every tenant lives, as far as this process knows."""
+
+    def __init__(self, make_registry: Callable[[], Registry] = load_registry) -> None:
+        self._make_registry = make_registry
+        self._registry: Registry | None = None
+        self._entries: dict[str, _Entry] = {}
+        self._unknown: dict[str, float] = {}
+        self._flights: dict[str, _Flight] = {}
+        self._lock = threading.Lock()
+        # Rises with forget(): what was read before must not be stored after.
+        self._generation = 0
+        self._down = False
+
+    def route(self, tenant: str) -> Route:
+        """Return where *tenant* lives.
+
+        Raises:
+            InvalidTenantName: if no tenant can have this name.
+            TenantDoesNotExist: if it is not registered.
+            TenantUnavailable: if it is not active, outside of ``maintenance()``.
+            RegistryUnavailable: if it is not known here and the registry is down.
+        """
+        entry = self._entries.get(tenant)
+        if entry is not None and entry.fresh_until > monotonic():
+            route = entry.route
+        else:
+            route = self._look_up(tenant, entry)
+        if route.state is not TenantState.ACTIVE and not maintenance_active():
+            raise TenantUnavailable(f"Tenant {tenant!r} is not available: it is {route.state}.")
+        return route
+
+    def refresh(self, tenant: str, stale: Route) -> Route:
+        """Return the route after a shard server called *stale* outdated.
+
+        Nothing is read if this process knows a later epoch already. The answer may
+        equal *stale* while the registry has not caught up with the shard.
+
+        Raises:
+            The same as `route`; RegistryUnavailable also for a known tenant.
+        """
+        entry = self._entries.get(tenant)
+        if entry is None or entry.route.epoch <= stale.epoch:
+            self._read(tenant)
+        return self.route(tenant)
+
+    def knows(self, tenant: str) -> bool:
+        """Return whether `route` would answer for *tenant* without the registry."""
+        now = monotonic()
+        entry = self._entries.get(tenant)
+        if entry is not None:
+            return entry.fresh_until > now
+        return self._unknown.get(tenant, 0.0) > now
+
+    def forget(self, tenant: str | None = None) -> None:
+        """Drop what is known of *tenant*, or of all: the next lookup reads it anew."""
+        with self._lock:
+            self._generation += 1
+            self._flights.clear()
+            if tenant is None:
+                self._entries.clear()
+                self._unknown.clear()
+                self._registry = None
+            else:
+                self._entries.pop(tenant, None)
+                self._unknown.pop(tenant, None)
+
+    def preload(self) -> int:
+        """Read the routes of all tenants, and return how many there are.
+
+        Raises:
+            RegistryUnavailable: if the registry cannot be reached.
+        """
+        count = 0
+        with self._lock:
+            generation = self._generation
+        for route in self._source().routes():
+            self._store(route.tenant, route, generation)
+            count += 1
+        return count
+
+    def _look_up(self, tenant: str, entry: _Entry | None) -> Route:
+        if entry is None:
+            if self._unknown.get(tenant, 0.0) > monotonic():
+                raise _does_not_exist(tenant)
+            return self._read(tenant)
+        # The others go on with the old route while this thread reads the new one.
+        entry.fresh_until = monotonic() + RETRY_AFTER
+        try:
+            return self._read(tenant)
+        except RegistryUnavailable as exc:
+            if not self._down:
+                self._down = True
+                logger.warning("The registry is unavailable; known routes stay in use: %s", exc)
+            return entry.route
+
+    def _read(self, tenant: str) -> Route:
+        """Read *tenant* from the registry, or share the answer of a read that runs."""
+        validate_tenant_name(tenant)
+        with self._lock:
+            generation = self._generation
+            flight = self._flights.get(tenant)
+            mine = flight is None
+            if flight is None:
+                flight = self._flights[tenant] = _Flight()
+        if not mine:
+            if flight.done.wait(FLIGHT_TIMEOUT):
+                if flight.error is not None:
+                    raise flight.error
+                if flight.route is None:
+                    raise _does_not_exist(tenant)
+                return flight.route
+            flight = _Flight()
+        try:
+            route = self._source().route(tenant)
+            flight.route = route = self._store(tenant, route, generation)
+        except BaseException as exc:
+            flight.error = exc if isinstance(exc, Exception) else RegistryUnavailable()
+            raise
+        finally:
+            flight.done.set()
+            with self._lock:
+                if self._flights.get(tenant) is flight:
+                    del self._flights[tenant]
+        if route is None:
+            raise _does_not_exist(tenant)
+        return route
+
+    def _store(self, tenant: str, route: Route | None, generation: int) -> Route | None:
+        """Keep what was read, unless something was forgotten meanwhile; never go back an epoch."""
+        now = monotonic()
+        if route is not None:
+            route = Route(
+                tenant=tenant,
+                shard=sys.intern(route.shard),
+                address=sys.intern(route.address),
+                epoch=route.epoch,
+                state=TenantState(route.state),
+            )
+        with self._lock:
+            if self._down:
+                self._down = False
+                logger.info("The registry is available again.")
+            if generation != self._generation:
+                return route
+            if route is None:
+                self._entries.pop(tenant, None)
+                if len(self._unknown) >= _MAX_UNKNOWN:
+                    self._unknown.clear()
+                self._unknown[tenant] = now + NEGATIVE_TTL
+                return None
+            self._unknown.pop(tenant, None)
+            # A tenant that is being made or frozen is asked for again soon.
+            active = route.state is TenantState.ACTIVE
+            ttl = mtdd_settings.route_ttl
+            self._entries[tenant] = _Entry(route, now + (ttl if active else min(ttl, NEGATIVE_TTL)))
+        return route
+
+    def _source(self) -> Registry:
+        registry = self._registry
+        if registry is None:
+            registry = self._registry = self._make_registry()
+        return registry
+
+    def after_fork(self) -> None:
+        """Make locks anew in a child process; what is known stays known."""
+        # The parent's other threads, and what they held, are not in the child.
+        self._lock = threading.Lock()
+        self._flights = {}
+
+
+def _does_not_exist(tenant: str) -> TenantDoesNotExist:
+    return TenantDoesNotExist(f"There is no tenant {tenant!r}.")
+
+
+directory: Final = Directory()
+"""The directory of this process."""
+
+os.register_at_fork(after_in_child=directory.after_fork)
+
+
+def _forget_on_change(*, setting: str, **_: object) -> None:
+    if setting in {"MTDD_REGISTRY", "MTDD_ROUTE_TTL"}:
+        directory.forget()
+
+
+setting_changed.connect(_forget_on_change, dispatch_uid="mtdd_router.directory")
