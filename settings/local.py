@@ -12,10 +12,10 @@ from mtdd_router.embedded import registry_dsn
 from settings.base import *
 from settings.environment import as_database
 
-STACK_DIR = Path(os.environ.get("MTDD_STACK_DIR") or BASE_DIR / ".mtdd")
+MTDD_STACK_DIR = Path(os.environ.get("MTDD_STACK_DIR") or BASE_DIR / ".mtdd")
 
 DEBUG = True
 SECRET_KEY = "only-for-development-on-this-machine"
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", ".localhost", "testserver"]
 
-DATABASES = databases({"default": as_database(registry_dsn(STACK_DIR))})
+DATABASES = databases({"default": as_database(registry_dsn(MTDD_STACK_DIR))})

@@ -7,7 +7,6 @@ id is never trusted, since ids are used again.
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -35,7 +34,7 @@ __all__ = [
 ]
 
 STACK_MARK: Final = "MTDD_STACK_ID"
-_PR_SET_PDEATHSIG: Final = 1
+_LAUNCHER: Final = Path(__file__).with_name("launch.py")
 _CREATION_TOLERANCE: Final = 2.0
 _LOG_LIMIT_BYTES: Final = 10_000_000
 
@@ -78,7 +77,7 @@ def spawn(
     account: Account | None = None,
     death_signal: signal.Signals = signal.SIGTERM,
 ) -> "subprocess.Popen[bytes]":
-    """Start *command* with its output appended to *log*.
+    """Start *command*, a full path and arguments, with its output appended to *log*.
 
     The program gets a session of its own, so that Ctrl-C reaches the supervisor
     only, which then stops its children in order. On Linux the kernel sends it
@@ -88,32 +87,18 @@ def spawn(
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
         log.replace(log.with_suffix(log.suffix + ".1"))
+    identity = (str(account.uid), str(account.gid)) if account else ("-", "-")
+    launch = [sys.executable, "-I", "-S", str(_LAUNCHER)]
     with log.open("ab") as output:
         return subprocess.Popen(
-            command,
+            [*launch, str(int(death_signal)), str(os.getpid()), *identity, *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment),
             cwd="/",
             start_new_session=True,
-            preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509 - one C call, no lock
-            **(account.popen_arguments() if account else {}),
         )
-
-
-def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def ask_kernel() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask_kernel
 
 
 def postgres_processes(folder: Path) -> list[psutil.Process]:

@@ -1,0 +1,77 @@
+# Needs only make and Python 3.11 or newer; everything else goes into .venv.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input --progress-bar off
+MANAGE := $(BIN)/python manage.py
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test up down status venv lint format types proto proto-check bench hooks clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.demo ## start two shards, load 336,776 flights of 16 tenants, prove it all, stop
+	@$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.dev ## all tests, the browser's too
+	@$(BIN)/python scripts/install_chromium.py
+	@$(BIN)/python -m pytest $(ARGS)
+
+up: $(VENV)/.demo ## the stack, and the admin at http://127.0.0.1:8000, until Ctrl-C
+	@$(BIN)/python scripts/up.py
+
+down: ## stop the stack; its data stays
+	@$(MANAGE) mtdd_down
+
+status: ## how the stack is
+	@$(MANAGE) mtdd_status
+
+venv: $(VENV)/.dev $(VENV)/.demo ## everything a developer needs
+
+lint: $(VENV)/.dev ## ruff, and buf on protos/
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/buf lint protos
+
+format: $(VENV)/.dev ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## mypy, strict
+	@$(BIN)/mypy
+
+proto: $(VENV)/.dev ## generate mtdd_router/pb from protos/
+	@$(BIN)/python scripts/generate_pb.py
+
+proto-check: $(VENV)/.dev ## is mtdd_router/pb what protos/ gives?
+	@$(BIN)/python scripts/generate_pb.py --check
+
+bench: $(VENV)/.dev ## the cost of the hop, beside direct Django
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+hooks: $(VENV)/.dev ## install the pre-commit hooks
+	@$(BIN)/pre-commit install
+
+clean: ## stop the stack; delete its data, .venv and all caches
+	@test ! -x $(BIN)/python || $(MANAGE) mtdd_down || true
+	rm -rf .mtdd $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache build dist
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found." >&2; exit 1; }
+	@echo "Making $(VENV) with $(PYTHON) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the tests and tools need ..."
+	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the demo needs ..."
+	@$(PIP) install --editable '.[demo]'
+	@touch $@

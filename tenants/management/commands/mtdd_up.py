@@ -1,0 +1,135 @@
+"""``mtdd_up``: run real PostgreSQL servers and shard servers on this machine."""
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+
+from mtdd_router.embedded import (
+    Stack,
+    StackError,
+    StackOptions,
+    StackRunning,
+    asked_to_stop,
+    stack_status,
+    start_detached,
+    stop_stack,
+    supervise,
+)
+from tenants.management.stack import prepare_in_child, show_status, stack_folder
+
+_NEXT = """
+[bold]Next[/]
+  python manage.py create_tenant abc      a tenant, on the least loaded shard
+  python manage.py createsuperuser        somebody who may use the admin
+  python manage.py runserver              the admin: http://127.0.0.1:8000/admin/
+  python manage.py mtdd_status            how the stack is
+"""
+
+
+class Command(BaseCommand):
+    """Start, migrate, register, and supervise until Ctrl-C."""
+
+    help = (
+        "Start PostgreSQL for the registry and for each shard, and the shard servers; "
+        "migrate, register the shards, and keep all running until Ctrl-C."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--shards", type=_positive, help="how many; at first 2")
+        parser.add_argument("--detach", action="store_true", help="go on in the background")
+        parser.add_argument(
+            "--registry-dsn",
+            help="an existing PostgreSQL for the registry (also MTDD_REGISTRY_DSN)",
+        )
+        parser.add_argument(
+            "--shard-dsn",
+            action="append",
+            default=[],
+            help="an existing PostgreSQL for a shard; once for each (also MTDD_SHARD_DSNS)",
+        )
+        parser.add_argument("--data-dir", type=Path, help="where PostgreSQL keeps its data")
+        parser.add_argument("--pool-size", type=_positive, default=20)
+        parser.add_argument("--workers", type=_positive, default=1)
+        parser.add_argument(
+            "--reset", action="store_true", help="delete all data of the stack first"
+        )
+        parser.add_argument("--no-input", action="store_true", help="ask nothing")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        folder = stack_folder()
+        console = Console(file=self.stdout, highlight=False)
+        wanted = _options(options)
+        try:
+            if options["reset"]:
+                self._reset(folder, ask=not options["no_input"])
+            if options["detach"]:
+                self._run_detached(folder, wanted, console)
+            else:
+                self._run(folder, wanted, console)
+        except StackRunning:
+            prepare_in_child()
+            console.print("The stack is already running.")
+            show_status(console, stack_status(folder))
+        except StackError as exc:
+            raise CommandError(str(exc)) from exc
+
+    def _run(self, folder: Path, wanted: StackOptions, console: Console) -> None:
+        with asked_to_stop() as stop, Stack(folder, wanted, report=console.print) as stack:
+            if stop.is_set():
+                return
+            prepare_in_child()
+            show_status(console, stack_status(folder))
+            console.print(_NEXT + "\nCtrl-C stops the stack; its data stays.")
+            supervise(stack, stop)
+            console.print("Stopping ...")
+
+    def _run_detached(self, folder: Path, wanted: StackOptions, console: Console) -> None:
+        if stack_status(folder).status in {"running", "starting"}:
+            raise StackRunning
+        with console.status("Starting the stack ..."):
+            start_detached(folder, wanted)
+            try:
+                prepare_in_child()
+            except CommandError:
+                stop_stack(folder)
+                raise
+        show_status(console, stack_status(folder))
+        console.print(_NEXT + "  python manage.py mtdd_down              stop it; its data stays")
+
+    def _reset(self, folder: Path, *, ask: bool) -> None:
+        if ask:
+            answer = input(
+                f"Delete all data of the stack in {folder}, every tenant's too? [yes/no] "
+            )
+            if answer.strip().lower() != "yes":
+                raise CommandError("Nothing was deleted.")
+        try:
+            Stack(folder).reset()
+        except StackRunning as exc:
+            raise CommandError("The stack is running; stop it with mtdd_down first.") from exc
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _options(options: dict[str, Any]) -> StackOptions:
+    given = StackOptions.from_environment(os.environ)
+    return dataclasses.replace(
+        given,
+        shards=options["shards"],
+        registry_dsn=options["registry_dsn"] or given.registry_dsn,
+        shard_dsns=tuple(options["shard_dsn"]) or given.shard_dsns,
+        data_folder=options["data_dir"].absolute() if options["data_dir"] else None,
+        pool_size=options["pool_size"],
+        workers=options["workers"],
+    )

@@ -1,0 +1,93 @@
+"""What the commands about the embedded stack share: its folder, and how it is shown."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from rich.console import Console
+from rich.table import Table
+
+from mtdd_router.embedded import StackStatus
+
+__all__ = ["prepare_in_child", "show_status", "stack_folder", "status_as_data"]
+
+_STYLES = {"running": "green", "starting": "yellow", "stopped": "dim", "crashed": "red"}
+
+
+def stack_folder() -> Path:
+    """Return the folder that the setting MTDD_STACK_DIR names.
+
+    Raises:
+        CommandError: if it is not set, since the stack's shards would then be
+            registered in whatever database these settings name.
+    """
+    folder = getattr(settings, "MTDD_STACK_DIR", None)
+    if not folder:
+        raise CommandError(
+            f"{os.environ.get('DJANGO_SETTINGS_MODULE')} does not run on the embedded stack: "
+            "set MTDD_STACK_DIR there, and DATABASES from mtdd_router.embedded.registry_dsn, "
+            "as settings/local.py does."
+        )
+    return Path(folder)
+
+
+def prepare_in_child() -> None:
+    """Run ``mtdd_prepare`` in a new process, whose settings know the ports.
+
+    Raises:
+        CommandError: with what it said, if it failed.
+    """
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "mtdd_prepare"],
+        check=False,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Ctrl-C is the supervisor's; this takes a second or two.
+        start_new_session=True,
+    )
+    if done.returncode != 0:
+        raise CommandError(f"The stack runs, but could not be prepared:\n{done.stdout.strip()}")
+
+
+def show_status(console: Console, status: StackStatus) -> None:
+    """Print the status as a table."""
+    table = Table(
+        title=f"Stack: [{_STYLES[status.status]}]{status.status}[/]", title_justify="left"
+    )
+    for heading in ("server", "what", "address", "answers"):
+        table.add_column(heading)
+    for service in status.services:
+        answers = "[green]yes[/]" if service.answers else "[red]no[/]"
+        table.add_row(service.name, service.kind, service.address, answers)
+    console.print(table)
+
+
+def status_as_data(status: StackStatus) -> dict[str, Any]:
+    """Return the status as plain values, for ``--json``."""
+    return {
+        "status": status.status,
+        "healthy": status.healthy,
+        "supervisor_pid": status.supervisor_pid,
+        "data_folder": status.data_folder,
+        "services": [
+            {
+                "name": service.name,
+                "kind": service.kind,
+                "address": service.address,
+                "answers": service.answers,
+            }
+            for service in status.services
+        ],
+    }

@@ -1,0 +1,131 @@
+"""What the tests stand on: a real stack, started when the first test needs it.
+
+A test's folder says what it may use: ``unit`` no network and no process,
+``integration`` the session's stack, ``e2e`` anything. The stack's processes die
+with pytest, also if it is killed.
+"""
+
+import contextlib
+import dataclasses
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import settings
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.embedded import Stack, StackOptions
+from mtdd_router.embedded.state import Credentials, StackState
+
+KINDS = ("unit", "integration", "e2e")
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its kind, so that ``-m unit`` works."""
+    for item in items:
+        kind = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+        if kind in KINDS:
+            item.add_marker(getattr(pytest.mark, kind))
+
+
+@contextlib.contextmanager
+def _stack_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="mtdd-test-"))
+    # PostgreSQL's own account passes through it, if root runs the tests.
+    folder.chmod(0o711)
+    try:
+        yield folder / "stack"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The session's stack: a registry and two shards; fsync is off."""
+    with _stack_folder() as folder:
+        folder.mkdir()
+        # Django's settings, read long ago, name this port and password.
+        StackState(registry_port=settings.TEST_REGISTRY_PORT).write(folder)
+        Credentials(registry=settings.TEST_REGISTRY_PASSWORD).write(folder)
+        with Stack(folder, StackOptions(shards=2, durable=False)) as running:
+            yield running
+
+
+@pytest.fixture
+def make_stack() -> Iterator[Callable[..., Stack]]:
+    """Start stacks of one's own, for tests that break something: ``make_stack(shards=1)``."""
+    with contextlib.ExitStack() as cleanup:
+
+        def make(**options: Any) -> Stack:
+            folder = cleanup.enter_context(_stack_folder())
+            wanted = dataclasses.replace(StackOptions(shards=1, durable=False), **options)
+            return cleanup.enter_context(Stack(folder, wanted))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(stack: Stack) -> None:
+    """Start the stack before pytest-django makes its test database."""
+
+
+@pytest.fixture(scope="session")
+def shard_addresses(stack: Stack) -> dict[str, str]:
+    """The address of each shard server, by the shard's name."""
+    return {server.name: server.address for server in stack.shard_servers}
+
+
+@pytest.fixture(scope="session")
+def shard_postgres_dsns(stack: Stack) -> dict[str, str]:
+    """The PostgreSQL behind each shard server, by the shard's name, as its own role."""
+    return {server.name: server.dsn for server in stack.shard_servers}
+
+
+@pytest.fixture(scope="session")
+def shard_postgres_dsn(shard_postgres_dsns: dict[str, str]) -> str:
+    """The PostgreSQL behind the first shard server."""
+    return shard_postgres_dsns["shard1"]
+
+
+@pytest.fixture
+def empty_database_dsn(shard_postgres_dsn: str) -> Iterator[str]:
+    """A new, empty database of the role ``mtdd_shard``, for a server of one's own."""
+    name = f"empty_{secrets.token_hex(4)}"
+    with psycopg.connect(shard_postgres_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield make_conninfo(**{**conninfo_to_dict(shard_postgres_dsn), "dbname": name})
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def registered_shards(transactional_db: None, shard_addresses: dict[str, str]) -> Iterator[Any]:
+    """Both shards, registered; whatever the test puts on them is dropped afterwards."""
+    from mtdd_router.directory import directory
+    from tenants.services.shards import register_shard
+
+    directory.forget()
+    yield [register_shard(name, address) for name, address in shard_addresses.items()]
+    directory.forget()
+    for name, address in shard_addresses.items():
+        with ShardAdmin(address, shard=name) as admin:
+            found = admin.placements(orphans=True)
+            for tenant in found.placements:
+                admin.drop_namespace(tenant)
+            for orphan in found.orphans:
+                admin.drop_orphan(orphan)
+
+
+@pytest.fixture
+def tenant_factory(registered_shards: Any) -> Callable[..., Any]:
+    """Create real tenants: ``tenant_factory("abc", shard="shard1")``."""
+    from tenants.services.tenants import create_tenant
+
+    return create_tenant
