@@ -1,0 +1,111 @@
+"""Every exception that the registry raises, besides those of ``mtdd_router``.
+
+::
+
+    MTDDError
+     +-- ShardRegistryError
+     |    +-- ShardNotRegistered        (also LookupError)
+     |    +-- ShardAlreadyRegistered
+     |    +-- InvalidShardAddress       (also ValueError)
+     |    +-- InvalidShard              (also ValueError)
+     |    +-- NotAShardServer
+     |    +-- ShardIdentityChanged
+     |    +-- ShardInUse
+     |    +-- NoShardAvailable
+     +-- TenantError
+          +-- TenantAlreadyExists
+          +-- TenantBusy
+          +-- WrongTenantState
+          +-- PlacementDisagreement
+          +-- OperationInterrupted
+          +-- ProvisioningFailed
+          +-- MigrationFailed
+
+A class's docstring is its default message. What a caller must do next stands in
+the message.
+"""
+
+from mtdd_router.errors import MTDDError, TenantError
+
+__all__ = [
+    "InvalidShard",
+    "InvalidShardAddress",
+    "MigrationFailed",
+    "NoShardAvailable",
+    "NotAShardServer",
+    "OperationInterrupted",
+    "PlacementDisagreement",
+    "ProvisioningFailed",
+    "ShardAlreadyRegistered",
+    "ShardIdentityChanged",
+    "ShardInUse",
+    "ShardNotRegistered",
+    "ShardRegistryError",
+    "TenantAlreadyExists",
+    "TenantBusy",
+    "WrongTenantState",
+]
+
+
+class ShardRegistryError(MTDDError):
+    """Something is wrong with a registered shard."""
+
+
+class ShardNotRegistered(ShardRegistryError, LookupError):
+    """No such shard is registered; see list_shards."""
+
+
+class ShardAlreadyRegistered(ShardRegistryError):
+    """A shard of that name, address or identity is already registered."""
+
+
+class InvalidShardAddress(ShardRegistryError, ValueError):
+    """A shard's address is host:port or unix:/path."""
+
+
+class InvalidShard(ShardRegistryError, ValueError):
+    """A shard cannot have such a name or weight."""
+
+
+class NotAShardServer(ShardRegistryError):
+    """What answers at that address is not a shard server."""
+
+
+class ShardIdentityChanged(ShardRegistryError):
+    """Another shard than the registered one answers at its address."""
+
+
+class ShardInUse(ShardRegistryError):
+    """Tenants live on that shard; delete or move them first."""
+
+
+class NoShardAvailable(ShardRegistryError):
+    """No shard can take a new tenant; register one, or let one accept tenants."""
+
+
+class TenantAlreadyExists(TenantError):
+    """A tenant of that name already exists."""
+
+
+class TenantBusy(TenantError):
+    """Another operation on that tenant is under way; try again when it has ended."""
+
+
+class WrongTenantState(TenantError):
+    """The tenant's state does not allow that."""
+
+
+class PlacementDisagreement(TenantError):
+    """Registry and shard disagree about the tenant; run check_shards --repair."""
+
+
+class OperationInterrupted(TenantError):
+    """The operation stopped half way; run check_shards --repair when the shard is back."""
+
+
+class ProvisioningFailed(TenantError):
+    """The tenant could not be created; nothing of it is left."""
+
+
+class MigrationFailed(TenantError):
+    """The tenant could not be migrated."""

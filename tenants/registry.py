@@ -1,0 +1,75 @@
+"""The source of routes that the router asks: the registry's two tables.
+
+One query on the ``default`` database answers for one tenant. A failure of that
+database is always RegistryUnavailable, never "no such tenant".
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from django.db import DEFAULT_DB_ALIAS, Error, ProgrammingError
+from django.db.models import QuerySet
+
+from mtdd_router.errors import RegistryUnavailable
+from mtdd_router.types import Route, TenantState
+from tenants.models import Tenant
+
+__all__ = ["DatabaseRegistry"]
+
+_FIELDS: Final = ("name", "shard__name", "shard__address", "epoch", "state")
+_ROWS_AT_A_TIME: Final = 2000
+
+
+class DatabaseRegistry:
+    """The default of the setting MTDD_REGISTRY."""
+
+    def route(self, tenant: str) -> Route | None:
+        """Return the tenant's route, or None if there is no such tenant.
+
+        Raises:
+            RegistryUnavailable: if the database cannot be asked.
+        """
+        # A string with a NUL is no tenant; PostgreSQL would refuse to compare with it.
+        if "\0" in tenant:
+            return None
+        try:
+            rows = list(self._rows().filter(name=tenant).order_by()[:1])
+        except Error as exc:
+            raise _unavailable(f"the route of tenant {tenant!r}", exc) from exc
+        return _route(rows[0]) if rows else None
+
+    def routes(self) -> Iterable[Route]:
+        """Yield the route of every tenant, by name, never holding them all.
+
+        Raises:
+            RegistryUnavailable: if the database cannot be asked.
+        """
+        try:
+            yield from map(_route, self._stream())
+        except Error as exc:
+            raise _unavailable("the routes of all tenants", exc) from exc
+
+    def _rows(self) -> "QuerySet[Tenant, tuple[Any, ...]]":
+        # The alias is written out: a route must not depend on the routing it feeds.
+        return Tenant.objects.using(DEFAULT_DB_ALIAS).values_list(*_FIELDS)
+
+    def _stream(self) -> Iterator[tuple[Any, ...]]:
+        return self._rows().order_by("name").iterator(chunk_size=_ROWS_AT_A_TIME)
+
+
+def _route(row: tuple[Any, ...]) -> Route:
+    tenant, shard, address, epoch, state = row
+    return Route(tenant, shard, address, epoch, TenantState(state))
+
+
+def _unavailable(what: str, exc: Error) -> RegistryUnavailable:
+    cause = str(exc).strip().partition("\n")[0]
+    advice = (
+        "are its tables there? Run `manage.py migrate`."
+        if isinstance(exc, ProgrammingError)
+        else "is PostgreSQL running, and DATABASES['default'] right?"
+    )
+    return RegistryUnavailable(
+        f"The registry's database ({DEFAULT_DB_ALIAS!r}) could not be asked for {what}: "
+        f"{cause} - {advice}"
+    )

@@ -1,0 +1,103 @@
+"""Keeping the registry's row and the shard's own placement the same.
+
+A change is made on the shard first, then in the registry, and raises the epoch.
+So of the two, the one with the higher epoch is the later, and an operation that
+stopped between the two is completed by taking over the shard's.
+"""
+
+from datetime import datetime
+from typing import TypedDict, Unpack
+
+from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, transaction
+from django.utils import timezone
+
+from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.errors import RegistryUnavailable
+from mtdd_router.types import Placement
+from tenants.errors import PlacementDisagreement, TenantAlreadyExists
+from tenants.models import Tenant
+from tenants.services.routes import forget
+
+__all__ = ["agree", "drop_leftovers", "find_placement", "record"]
+
+
+class Changes(TypedDict, total=False):
+    """The columns of a tenant that an operation changes."""
+
+    name: str
+    state: str
+    epoch: int
+    isolation: str
+    role: str
+    migrated_at: datetime
+
+
+def record(tenant: Tenant, **changes: Unpack[Changes]) -> None:
+    """Write *changes* to the row, if nobody else has changed its epoch since.
+
+    Raises:
+        PlacementDisagreement: if somebody has.
+        TenantAlreadyExists: if the new name is taken.
+        RegistryUnavailable: if the registry's database fails.
+    """
+    before = tenant.name
+    try:
+        with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
+            updated = Tenant.objects.filter(pk=tenant.pk, epoch=tenant.epoch).update(
+                **changes, updated_at=timezone.now()
+            )
+    except IntegrityError as exc:
+        raise TenantAlreadyExists(f"A tenant {changes.get('name')!r} already exists.") from exc
+    except Error as exc:
+        raise RegistryUnavailable(
+            f"The registry's database failed to record tenant {before!r}: {exc}"
+        ) from exc
+    if not updated:
+        raise PlacementDisagreement(
+            f"Tenant {before!r} has been changed by another operation; see show_tenant."
+        )
+    for column, value in changes.items():
+        setattr(tenant, column, value)
+    forget(*{before, tenant.name})
+
+
+def find_placement(admin: ShardAdmin, tenant: Tenant) -> Placement | None:
+    """Return the placement of the tenant's namespace, under whatever name it is."""
+    placement = admin.placements(tenant=tenant.name).placements.get(tenant.name)
+    if placement is not None and placement.namespace == tenant.namespace:
+        return placement
+    # A rename that stopped half way leaves it under the new name.
+    for other in admin.placements().placements.values():
+        if other.namespace == tenant.namespace:
+            return other
+    return None
+
+
+def agree(tenant: Tenant, admin: ShardAdmin) -> None:
+    """Take over from the shard what an interrupted operation did there.
+
+    Raises:
+        PlacementDisagreement: if that is not what they differ in.
+    """
+    placement = find_placement(admin, tenant)
+    if placement is None or placement.epoch < tenant.epoch or placement.tenant != tenant.name:
+        there = "no placement" if placement is None else f"another one (epoch {placement.epoch})"
+        raise PlacementDisagreement(
+            f"Shard {tenant.shard.name!r} has {there} for tenant {tenant.name!r} "
+            f"(epoch {tenant.epoch}); run `manage.py check_shards --repair`."
+        )
+    if placement.epoch > tenant.epoch:
+        record(tenant, state=placement.state.value, epoch=placement.epoch)
+    elif placement != tenant.placement():
+        raise PlacementDisagreement(
+            f"Tenant {tenant.name!r} is {tenant.state} in the registry and "
+            f"{placement.state} on shard {tenant.shard.name!r}; "
+            "run `manage.py check_shards --repair`."
+        )
+
+
+def drop_leftovers(tenant: Tenant, admin: ShardAdmin) -> None:
+    """Remove a namespace or role that an interrupted creation or deletion left."""
+    orphans = admin.placements(tenant=tenant.name, orphans=True).orphans
+    for name in sorted({tenant.namespace, tenant.role} & set(orphans)):
+        admin.drop_orphan(name)

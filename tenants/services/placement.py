@@ -1,0 +1,75 @@
+"""Where a new tenant goes, and what its namespace is called."""
+
+import secrets
+from typing import Final
+
+from django.db.models import Count
+
+from mtdd_router.errors import ShardError
+from tenants.errors import NoShardAvailable, ShardRegistryError
+from tenants.models import Shard
+from tenants.services.shards import get_shard, identify_as
+
+__all__ = ["choose_shard", "new_namespace", "require_shard"]
+
+_NAME_IN_NAMESPACE: Final = 40
+_PROBE_TIMEOUT: Final = 2.0
+
+
+def new_namespace(tenant: str) -> str:
+    """Return a new name for the schema or database, and the role, of *tenant*.
+
+    It is readable, never used again, and short enough for PostgreSQL; it stays
+    when the tenant is renamed.
+    """
+    readable = tenant[:_NAME_IN_NAMESPACE].replace("-", "_")
+    return f"t_{readable}_{secrets.token_hex(4)}"
+
+
+def choose_shard() -> Shard:
+    """Return the least loaded shard that accepts tenants and answers.
+
+    The load is that with the new tenant, by weight; of equals, the first by name.
+
+    Raises:
+        NoShardAvailable: saying of each shard why it cannot be.
+    """
+    accepting = Shard.objects.filter(accepts_tenants=True).annotate(tenants_there=Count("tenants"))
+    by_load = sorted(
+        accepting, key=lambda shard: ((shard.tenants_there + 1) / shard.weight, shard.name)
+    )
+    reasons = []
+    for shard in by_load:
+        try:
+            identify_as(shard, timeout=_PROBE_TIMEOUT)
+        except (ShardError, ShardRegistryError) as exc:
+            reasons.append(str(exc))
+        else:
+            return shard
+    if reasons:
+        raise NoShardAvailable(
+            f"None of the {len(reasons)} shards that accept tenants can be used: "
+            + " ".join(reasons)
+        )
+    if Shard.objects.exists():
+        raise NoShardAvailable(
+            "No shard accepts new tenants; let one with `manage.py edit_shard NAME --accept`."
+        )
+    raise NoShardAvailable("No shard is registered; register one with `manage.py register_shard`.")
+
+
+def require_shard(name: str) -> Shard:
+    """Return the shard of that *name*, if it takes tenants and answers.
+
+    Raises:
+        ShardNotRegistered, NoShardAvailable, ShardIdentityChanged, NotAShardServer,
+        ShardUnavailable: naming the shard.
+    """
+    shard = get_shard(name)
+    if not shard.accepts_tenants:
+        raise NoShardAvailable(
+            f"Shard {name!r} accepts no new tenants; let it with "
+            f"`manage.py edit_shard {name} --accept`."
+        )
+    identify_as(shard, timeout=_PROBE_TIMEOUT)
+    return shard
