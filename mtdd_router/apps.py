@@ -1,6 +1,6 @@
 """The Django app: what has to be registered once per process."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 from mtdd_router.backend.routes import set_route_source
 from mtdd_router.context import maintenance_active
@@ -17,4 +17,9 @@ class MTDDRouterConfig(AppConfig):
     verbose_name = "MTDD routing"
 
     def ready(self) -> None:
+        # Imported late: they need models.
+        from mtdd_router import managers
+
         set_route_source(directory, maintenance=maintenance_active)
+        managers.install(apps.get_models(include_auto_created=True))
+        managers.watch()

@@ -1,0 +1,139 @@
+"""``.mtdd()`` on the managers of every tenant app, third-party ones included.
+
+Invariants: Django's classes and the models' source stay as they are; each manager
+*instance* of a tenant app's model gets a generated subclass of its own class.
+Migrations see no difference: ``deconstruct()`` gives the original path, and such a
+manager equals its plain twin both ways. Historical models of migrations, and models
+of other apps, are left alone. The setting MTDD_TENANT_MANAGERS, read once at start,
+switches it off for all or for some.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, TypeVar
+
+from django.apps import apps
+from django.db.models import Model, QuerySet
+from django.db.models.manager import BaseManager
+from django.db.models.signals import class_prepared
+
+from mtdd_router.conf import mtdd_settings
+from mtdd_router.errors import ConfigurationError
+from mtdd_router.querysets import (
+    bind_to_context,
+    plain_class,
+    tenant_class,
+    tenant_queryset,
+)
+
+__all__ = ["TenantManager", "install", "is_wanted", "watch"]
+
+M = TypeVar("M", bound=Model)
+
+
+class TenantManager(BaseManager[M]):
+    """A manager of a tenant app."""
+
+    def mtdd(self, tenant: str | None = None) -> QuerySet[M, M]:
+        """Return a queryset of *tenant*'s rows.
+
+        Raises:
+            InvalidTenantName: if *tenant* cannot name a tenant.
+            TenantRequired: without an argument; querysets over all tenants come later.
+            CrossTenantError: if this follows a relation from a row of another tenant.
+        """
+        queryset = tenant_queryset(self.get_queryset())
+        return queryset.mtdd(tenant)
+
+    def get_queryset(self) -> QuerySet[M, M]:
+        """Return what the manager's own class returns, bound to the tenant it was made in."""
+        own: Any = super().get_queryset
+        queryset: QuerySet[M, M] = own()
+        if not isinstance(queryset, QuerySet) or vars(queryset)["_result_cache"] is not None:
+            return queryset
+        if own.__func__ is not BaseManager.get_queryset:
+            # It may give everybody the same object.
+            queryset = queryset.all()
+        queryset = tenant_queryset(queryset)
+        bind_to_context(queryset)
+        return queryset
+
+    def __eq__(self, other: object) -> bool:
+        """Compare as plain managers.
+
+        Django's own answer depends on which side is the subclass. The autodetector
+        asks with either on either side, so here it does not.
+        """
+        if not isinstance(other, BaseManager):
+            return NotImplemented
+        mine, theirs = plain_class(type(self)), plain_class(type(other))
+        related = issubclass(theirs, mine) or issubclass(mine, theirs)
+        return related and vars(self)["_constructor_args"] == vars(other)["_constructor_args"]
+
+    __hash__ = BaseManager.__hash__
+
+
+def install(models: Iterable[type[Model]]) -> None:
+    """Give the managers of *models* that want it their ``.mtdd()``.
+
+    Raises:
+        ConfigurationError: naming the model, if a subclass of its manager cannot be made.
+    """
+    # All are listed before any is changed: a parent's managers are its children's too.
+    plan = [(model, list(model._meta.managers)) for model in models if is_wanted(model)]
+    for model, managers in plan:
+        try:
+            _install(model, managers)
+        except TypeError as exc:
+            raise ConfigurationError(
+                f"The managers of {model._meta.label} cannot be given .mtdd(): {exc}. "
+                f"Add {model._meta.label!r} to MTDD_TENANT_MANAGERS to leave them alone."
+            ) from exc
+
+
+def is_wanted(model: type[Model]) -> bool:
+    """Return whether the managers of *model* should have ``.mtdd()``."""
+    concrete = model._meta.concrete_model
+    if (
+        concrete is None
+        or model._meta.apps is not apps
+        or not mtdd_settings.is_tenant_app(concrete._meta.app_label)
+    ):
+        return False
+    wanted = mtdd_settings.tenant_managers
+    if isinstance(wanted, Mapping):
+        return bool(wanted.get(model._meta.label, True))
+    if isinstance(wanted, Collection) and not isinstance(wanted, str):
+        return model._meta.label not in wanted
+    return bool(wanted)
+
+
+def watch() -> None:
+    """Serve the models that are defined from now on as well."""
+    class_prepared.connect(_on_class_prepared, dispatch_uid="mtdd_router.managers")
+
+
+def _on_class_prepared(*, sender: type[Model], **_: Any) -> None:
+    install([sender])
+
+
+def _install(model: type[Model], managers: list[Any]) -> None:
+    options = model._meta
+    base = options.base_manager
+    for manager in managers:
+        # Inherited managers become the model's own, in the order in which they were,
+        # so that the other children of an abstract parent keep theirs.
+        manager._set_creation_counter()  # noqa: SLF001 - as Django's own state does
+        _convert(manager)
+    options.local_managers = managers
+    for cached in ("managers", "managers_map", "default_manager", "base_manager"):
+        vars(options).pop(cached, None)
+    if base.auto_created and all(base is not manager for manager in managers):
+        # Django makes it anew whenever the options' caches are emptied, so keep it.
+        _convert(base)
+        options.base_manager = base
+        options.FORWARD_PROPERTIES = options.FORWARD_PROPERTIES - {"base_manager"}
+
+
+def _convert(manager: BaseManager[Any]) -> None:
+    if not isinstance(manager, TenantManager):
+        manager.__class__ = tenant_class(type(manager), TenantManager)
