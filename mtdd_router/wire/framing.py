@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
-__all__ = ["HEADER", "HEADER_BYTES", "compose", "messages"]
+__all__ = ["HEADER", "HEADER_BYTES", "compose", "messages", "whole_messages"]
 
 HEADER: Final = Struct("!cI")
 HEADER_BYTES: Final = HEADER.size
@@ -29,3 +29,14 @@ def messages(buffer: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield kind, buffer[position + HEADER_BYTES : end]
         position = end
+
+
+def whole_messages(buffer: bytes) -> int:
+    """Return how many bytes at the start of *buffer* are whole messages."""
+    position, size = 0, len(buffer)
+    while size - position >= HEADER_BYTES:
+        _, length = HEADER.unpack_from(buffer, position)
+        if position + 1 + length > size:
+            break
+        position += 1 + length
+    return position

@@ -1,0 +1,1 @@
+"""The Django database backend: Django's own for PostgreSQL, differences only."""

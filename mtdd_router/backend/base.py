@@ -1,0 +1,117 @@
+"""The database wrapper: Django's own for PostgreSQL, over a shard server.
+
+A wrapper is for one tenant, or for a whole database of a shard. It connects to
+no PostgreSQL: a shard server is reached when a statement runs, and while
+nothing runs nothing is held.
+"""
+
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.postgresql import base as postgresql
+from django.utils.asyncio import async_unsafe
+
+from mtdd_router import dbapi
+from mtdd_router.backend.client import DatabaseClient
+from mtdd_router.backend.locators import DatabaseLocator, TenantLocator
+from mtdd_router.backend.routes import note_closed, note_created, note_open
+from mtdd_router.client.location import Locator
+
+__all__ = ["DatabaseWrapper"]
+
+# Of what Django's backend makes of OPTIONS, psycopg's part; the rest is for libpq.
+_FOR_PSYCOPG: Final = ("context", "cursor_factory", "prepare_threshold")
+_OWN_OPTIONS: Final = ("tenant", "token", "connect_timeout", "statement_timeout")
+_FROM_DJANGO: Final = frozenset(
+    (*_FOR_PSYCOPG, *_OWN_OPTIONS, "dbname", "host", "port", "user", "password", "client_encoding")
+)
+
+
+class DatabaseWrapper(postgresql.DatabaseWrapper):
+    """A tenant's database, or a database of a shard.
+
+    OPTIONS, besides those of Django's own backend that do not concern libpq:
+        tenant: the tenant's name; ``databases()`` sets it.
+        token: the shard server's bearer token; default MTDD_SHARD_TOKEN.
+        connect_timeout: how long to try to reach the shard server, in seconds;
+            default MTDD_CONNECT_TIMEOUT.
+        statement_timeout: bounds each statement, in seconds; default
+            MTDD_STATEMENT_TIMEOUT.
+    """
+
+    Database = dbapi
+    client_class = DatabaseClient
+
+    def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
+        super().__init__(settings_dict, alias)
+        self.tenant: str = settings_dict["OPTIONS"].get("tenant", "")
+        if self.tenant:
+            note_created(alias)
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return the arguments of ``dbapi.connect``.
+
+        Raises:
+            ImproperlyConfigured: naming an option that a shard server cannot honour.
+        """
+        given = super().get_connection_params()
+        unknown = sorted(set(given) - _FROM_DJANGO)
+        if self.settings_dict["OPTIONS"].get("pool"):
+            unknown.append("pool")
+        if unknown:
+            raise ImproperlyConfigured(
+                f"OPTIONS of the database {self.alias!r} cannot have {', '.join(unknown)}: "
+                "the shard server makes the connections to PostgreSQL. Configure it there."
+            )
+        token = given.get("token", getattr(settings, "MTDD_SHARD_TOKEN", ""))
+        return {
+            "locator": self._locator(given, token),
+            "database": given["dbname"],
+            "settings": {"TimeZone": self.timezone_name} if self.timezone_name else {},
+            "connect_timeout": given.get(
+                "connect_timeout", getattr(settings, "MTDD_CONNECT_TIMEOUT", 5.0)
+            ),
+            "statement_timeout": given.get(
+                "statement_timeout", getattr(settings, "MTDD_STATEMENT_TIMEOUT", 0.0)
+            ),
+            **{name: given[name] for name in _FOR_PSYCOPG if name in given},
+        }
+
+    def _locator(self, given: dict[str, Any], token: str) -> Locator:
+        if self.tenant:
+            return TenantLocator(self.tenant, token)
+        host = given.get("host", "")
+        if not host:
+            raise ImproperlyConfigured(
+                f"The database {self.alias!r} names no shard server: set HOST and PORT to its "
+                "address, or HOST to unix:/path."
+            )
+        address = host if host.startswith("unix:") else f"{host}:{given.get('port', '')}"
+        return DatabaseLocator(address, given["dbname"], token)
+
+    @async_unsafe
+    def connect(self) -> None:
+        """Open the connection: look up where the tenant lives, and reach that shard server."""
+        super().connect()
+        if self.tenant:
+            note_open(self.alias)
+
+    @async_unsafe
+    def close(self) -> None:
+        """Close the connection; what is open is rolled back."""
+        super().close()
+        if self.tenant and self.connection is None:
+            note_closed(self.alias)
+
+    def ensure_timezone(self) -> bool:
+        """Declare the current time zone, which costs no statement outside a transaction."""
+        if self.connection is None or self.connection.busy:
+            return bool(super().ensure_timezone())
+        if self.timezone_name:
+            self.connection.declare({"TimeZone": self.timezone_name})
+        return False
+
+    def is_idle(self) -> bool:
+        """Whether closing the connection now would lose nothing."""
+        return self.connection is None or not self.connection.busy

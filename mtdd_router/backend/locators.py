@@ -1,0 +1,74 @@
+"""From an alias to the place where its statements go."""
+
+from functools import lru_cache
+
+from mtdd_router.backend.routes import maintenance_allowed, route_source
+from mtdd_router.client.channels import Endpoint
+from mtdd_router.client.location import Location
+from mtdd_router.types import Route
+
+__all__ = ["DatabaseLocator", "TenantLocator"]
+
+
+@lru_cache(maxsize=1024)
+def _endpoint(address: str, shard: str, token: str) -> Endpoint:
+    return Endpoint(address, shard, token)
+
+
+class TenantLocator:
+    """Follows a tenant to its shard, by its current route.
+
+    Args:
+        tenant: the tenant's name.
+        token: the bearer token for shard servers, or empty.
+    """
+
+    def __init__(self, tenant: str, token: str) -> None:
+        self._tenant = tenant
+        self._token = token
+        self._route: Route | None = None
+        self._location: Location | None = None
+
+    def locate(self) -> Location:
+        """Return the location of the tenant's current route.
+
+        Raises:
+            TenantDoesNotExist, TenantUnavailable, RegistryUnavailable
+        """
+        return self._of(route_source().route(self._tenant))
+
+    def relocate(self, stale: Location) -> Location:
+        """Return the location of a route that is read anew."""
+        route = self._route
+        if route is None:
+            return self.locate()
+        return self._of(route_source().refresh(self._tenant, route))
+
+    def _of(self, route: Route) -> Location:
+        location = self._location
+        maintenance = maintenance_allowed()
+        if location is not None and location.maintenance is maintenance:
+            if route is self._route:
+                return location
+            if route == self._route:
+                self._route = route
+                return location
+        self._route = route
+        endpoint = _endpoint(route.address, route.shard, self._token)
+        self._location = location = Location(endpoint, self._tenant, route.epoch, maintenance)
+        return location
+
+
+class DatabaseLocator:
+    """A whole database of one shard, without a tenant."""
+
+    def __init__(self, address: str, database: str, token: str) -> None:
+        self._location = Location(_endpoint(address, "", token), database=database)
+
+    def locate(self) -> Location:
+        """Return the location, which never changes."""
+        return self._location
+
+    def relocate(self, stale: Location) -> Location:
+        """Return the location, which never changes."""
+        return self._location

@@ -1,0 +1,366 @@
+"""What one connection says to PostgreSQL, carried over sessions.
+
+Takes the bytes that libpq would send and returns the bytes that PostgreSQL
+answered. In between it borrows a session for each autocommit statement and
+keeps it through a transaction, defers BEGIN until the first statement, follows
+a tenant that moved, and finds out what became of a statement whose answer was
+lost. It knows nothing of libpq's or Python's state.
+
+Invariants: a request that may have reached PostgreSQL is sent again only if
+the server says that it had no effect; inside a transaction nothing is ever
+sent again.
+"""
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+from mtdd_router import errors
+from mtdd_router.client.location import Location, Locator
+from mtdd_router.client.session import Session, StreamLost, sessions_of
+from mtdd_router.pb import messages_pb2 as pb
+from mtdd_router.pb import shard_service_pb2 as service_pb
+from mtdd_router.wire import frontend, reasons
+from mtdd_router.wire.backend import command_complete, error_response, ready_for_query
+from mtdd_router.wire.framing import messages
+
+__all__ = ["Exchange", "ExchangeFailed"]
+
+_QUERY: Final = ord("Q")
+_COPY: Final = frozenset(map(ord, "dcf"))
+_BEGIN: Final = re.compile(
+    rb"BEGIN(?: ISOLATION LEVEL [A-Z ]+?)?(?: READ (?:ONLY|WRITE))?(?: (?:NOT )?DEFERRABLE)?\Z"
+)
+_ENDINGS: Final = {b"COMMIT": b"COMMIT", b"ROLLBACK": b"ROLLBACK"}
+_OUTCOME_TRIES: Final = 5
+_STALE: Final = frozenset((pb.REASON_STALE_EPOCH, pb.REASON_TENANT_NOT_HERE))
+
+
+class ExchangeFailed(Exception):
+    """A request failed without an answer of PostgreSQL.
+
+    Attributes:
+        error: what the application is to see.
+        answer: what libpq is to be told, so that its own state stays right.
+        broken: the transaction is lost and the connection with it.
+    """
+
+    def __init__(self, error: errors.MTDDError, answer: bytes, *, broken: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.answer = answer
+        self.broken = broken
+
+
+class Exchange:
+    """The conversation of one connection.
+
+    Args:
+        locator: finds the shard, before each transaction.
+        settings: parameters in force for each statement.
+        connect_timeout: how long to try to reach a shard server, in seconds.
+        statement_timeout: bounds each request, in seconds; zero leaves it to the server.
+    """
+
+    def __init__(
+        self,
+        locator: Locator,
+        settings: tuple[tuple[str, str], ...],
+        *,
+        connect_timeout: float,
+        statement_timeout: float = 0.0,
+    ) -> None:
+        self._locator = locator
+        self._settings = settings
+        self._connect_timeout = connect_timeout
+        self._timeout_ms = int(statement_timeout * 1000)
+        self._location: Location | None = None
+        self._context: pb.Context | None = None
+        self._session: Session | None = None
+        self._request: pb.SessionRequest | None = None
+        self._begin = ""
+        self._in_transaction = False
+        self._answered_some = False
+        self.inflight = False
+        self.pinned = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no session is held: nothing runs, nothing is open."""
+        return self._session is None and not self._begin and not self.inflight
+
+    def open(self) -> dict[str, str]:
+        """Make sure that the shard can be reached; return PostgreSQL's parameter statuses.
+
+        Raises:
+            ShardUnavailable, TenantError: as for any statement.
+        """
+        location = self._locate()
+        pool = sessions_of(location.endpoint)
+        session = pool.acquire(self._connect_timeout)
+        pool.release(session)
+        return {**session.parameters, **dict(self._settings)}
+
+    def declare(self, settings: Mapping[str, str]) -> None:
+        """Put *settings* in force for the statements to come, while ``idle``."""
+        self._settings = tuple({**dict(self._settings), **settings}.items())
+        self._location = None
+
+    def submit(self, data: bytes) -> bytes:
+        """Send what libpq wrote; return the answer, or its first part.
+
+        ``inflight`` tells afterwards whether more is to come from ``receive``.
+
+        Raises:
+            ExchangeFailed: if there is no answer of PostgreSQL.
+        """
+        if data[0] == _QUERY:
+            statement = data[5:-1]
+            if not self._in_transaction and (local := self._answer_locally(statement)):
+                return local
+            request = pb.SessionRequest(statement=statement, begin=self._begin)
+        elif data[0] in _COPY:
+            request = pb.SessionRequest(copy=_copy(data))
+        else:
+            batch = [frontend.batch_message(kind, body) for kind, body in messages(data)]
+            request = pb.SessionRequest(batch=pb.Batch(messages=batch), begin=self._begin)
+        if self._timeout_ms:
+            request.timeout_ms = self._timeout_ms
+        self._request = request
+        self._send(request)
+        return self.receive()
+
+    def receive(self) -> bytes:
+        """Return the next part of the answer.
+
+        Raises:
+            ExchangeFailed: if there is no answer of PostgreSQL.
+        """
+        while True:
+            session = self._session
+            assert session is not None  # noqa: S101 - inflight says so
+            try:
+                response = session.receive()
+            except StreamLost:
+                if (answer := self._stream_lost()) is not None:
+                    return answer
+                continue
+            if not response.complete:
+                self._answered_some = True
+                return response.messages
+            self.inflight = False
+            if response.HasField("error"):
+                if self._refused(response):
+                    continue
+            answer = response.messages
+            self._completed(session, answer, pinned=response.pinned)
+            return answer
+
+    def poll(self, limit: float) -> bytes:
+        """Wait for what arrives unasked, up to *limit* seconds; return it, or nothing."""
+        session = self._session
+        if session is None:
+            time.sleep(limit)
+            return b""
+        request = pb.SessionRequest(poll=pb.Poll(), timeout_ms=max(1, int(limit * 1000)))
+        self._request = request
+        self._send(request)
+        return self.receive()
+
+    def cancel(self) -> None:
+        """Cancel what runs, from any thread."""
+        session = self._session
+        if session is not None and self.inflight:
+            session.cancel(session.serial)
+
+    def close(self) -> None:
+        """Leave; what is open is rolled back."""
+        session, self._session = self._session, None
+        self._begin = ""
+        self._in_transaction = self.pinned = False
+        if session is not None:
+            if self.inflight:
+                session.abandon()
+            else:
+                session.close()
+        self.inflight = False
+
+    # internals
+
+    def _answer_locally(self, statement: bytes) -> bytes:
+        """Answer BEGIN, and the end of a transaction in which nothing ran."""
+        if self._begin:
+            if (tag := _ENDINGS.get(statement)) is not None:
+                self._begin = ""
+                return command_complete(tag) + ready_for_query(b"I")
+        elif statement[:5] == b"BEGIN" and _BEGIN.match(statement) and not self.pinned:
+            self._begin = statement.decode()
+            return command_complete(b"BEGIN") + ready_for_query(b"T")
+        return b""
+
+    def _locate(self) -> Location:
+        location = self._locator.locate()
+        if location is not self._location:
+            self._move(location)
+        return location
+
+    def _move(self, location: Location) -> None:
+        self._location = location
+        self._context = location.context(self._settings)
+
+    def _send(self, request: pb.SessionRequest) -> None:
+        session = self._session
+        if session is None:
+            try:
+                location = self._locate()
+                session = sessions_of(location.endpoint).acquire(self._connect_timeout)
+            except errors.MTDDError as exc:
+                self._fail(exc, "08001")
+            self._session = session
+        context = self._context
+        assert context is not None  # noqa: S101 - set by _locate
+        self._answered_some = False
+        self.inflight = True
+        session.send(request, context)
+
+    def _completed(self, session: Session, answer: bytes, *, pinned: bool) -> None:
+        self._begin = ""
+        self._request = None
+        self.pinned = pinned
+        if answer[-6:-1] == _READY:
+            self._in_transaction = answer[-1:] != b"I"
+            if not self._in_transaction and not pinned:
+                self._session = None
+                sessions_of(self._location.endpoint).release(session)  # type: ignore[union-attr]
+
+    def _refused(self, response: pb.SessionResponse) -> bool:
+        """Handle the server's own error; True if the request was sent again elsewhere."""
+        error, location, session = response.error, self._location, self._session
+        assert location is not None and session is not None  # noqa: S101, PT018
+        endpoint = location.endpoint
+        if not self._in_transaction and not response.pinned:
+            self._session = None
+            if error.reason == pb.REASON_DRAINING:
+                session.close()
+            else:
+                sessions_of(endpoint).release(session)
+            if error.reason == pb.REASON_DRAINING and self._request is not None:
+                self._send(self._fresh())
+                return True
+            if error.reason in _STALE and self._follow(location):
+                return True
+        exception = reasons.exception_for(error, endpoint.shard, endpoint.address)
+        if error.reason == pb.REASON_CONNECTION_LOST and self._in_transaction:
+            if self._request is not None and self._request.statement == b"COMMIT":
+                self._break(exception)
+            where = f"[shard {endpoint.shard!r} at {endpoint.address}]"
+            text = f"{error.message} The transaction was rolled back. {where}"
+            self._break(errors.ShardUnavailable(text))
+        self._fail(exception, reasons.sqlstate_for(error))
+
+    def _follow(self, stale: Location) -> bool:
+        """Send the request to where the tenant is now, if the registry knows better."""
+        try:
+            location = self._locator.relocate(stale)
+        except errors.MTDDError as exc:
+            self._fail(exc, "08001")
+        if location == stale:
+            return False
+        self._move(location)
+        self._send(self._fresh())
+        return True
+
+    def _fresh(self) -> pb.SessionRequest:
+        """Return a copy of the request, for another session."""
+        assert self._request is not None  # noqa: S101 - a request is under way
+        request = pb.SessionRequest()
+        request.CopyFrom(self._request)
+        request.ClearField("context")
+        self._request = request
+        return request
+
+    def _stream_lost(self) -> bytes | None:
+        """The stream broke under a request: find out what became of it.
+
+        Returns the answer if it is known, None if the request was sent again.
+        """
+        session, location, request = self._session, self._location, self._request
+        assert session is not None and location is not None  # noqa: S101, PT018
+        self._session = None
+        self.inflight = self.pinned = False
+        endpoint = location.endpoint
+        where = f"shard {endpoint.shard!r} at {endpoint.address}"
+        reason = f"The session with {where} broke."
+        ending = request is not None and request.statement == b"COMMIT"
+        if self._in_transaction and not ending:
+            self._break(errors.ShardUnavailable(f"{reason} The transaction was rolled back."))
+        outcome = self._outcome(session)
+        if ending and self._in_transaction:
+            if outcome == service_pb.OUTCOME_SUCCEEDED:
+                self._in_transaction = False
+                return command_complete(b"COMMIT") + ready_for_query(b"I")
+            if outcome in (service_pb.OUTCOME_FAILED, service_pb.OUTCOME_NOT_RECEIVED):
+                self._break(errors.ShardUnavailable(f"{reason} The transaction was rolled back."))
+            self._break(
+                errors.OutcomeUnknown(
+                    f"{reason} It is not known whether the COMMIT took effect: "
+                    "look before doing the work again."
+                )
+            )
+        if request is None or request.HasField("copy") or self._answered_some:
+            self._break(errors.ShardUnavailable(f"{reason} The answer was cut off."))
+        if outcome in (service_pb.OUTCOME_FAILED, service_pb.OUTCOME_NOT_RECEIVED):
+            self._send(self._fresh())
+            return None
+        known = (
+            "It took effect, but its result is lost."
+            if outcome == service_pb.OUTCOME_SUCCEEDED
+            else "It is not known whether the statement took effect: look before doing it again."
+        )
+        self._fail(errors.OutcomeUnknown(f"{reason} {known}"), "08007")
+
+    def _outcome(self, session: Session) -> service_pb.Outcome:
+        """Ask until the server has settled what became of the last request."""
+        outcome: service_pb.Outcome = service_pb.OUTCOME_UNSPECIFIED
+        for attempt in range(_OUTCOME_TRIES):
+            outcome = session.outcome(session.serial)
+            if outcome != service_pb.OUTCOME_RUNNING:
+                break
+            time.sleep(0.05 * 2**attempt)
+        return outcome
+
+    def _fail(self, error: errors.MTDDError, sqlstate: str) -> NoReturn:
+        """The request failed and nothing else is lost."""
+        after = b"E" if self._in_transaction else b"I"
+        self._begin = ""
+        self.inflight = False
+        syncs = 1
+        if self._request is not None and self._request.HasField("batch"):
+            syncs = sum(1 for item in self._request.batch.messages if item.HasField("sync"))
+        answer = error_response(sqlstate, str(error)) + ready_for_query(after) * syncs
+        raise ExchangeFailed(error, answer) from error
+
+    def _break(self, error: errors.MTDDError) -> NoReturn:
+        """The transaction is lost, and the connection with it."""
+        self.close()
+        answer = error_response("08006", str(error), severity="FATAL")
+        raise ExchangeFailed(error, answer, broken=True) from error
+
+
+_READY: Final = ready_for_query(b"I")[:-1]
+
+
+def _copy(data: bytes) -> pb.CopyIn:
+    copy = pb.CopyIn()
+    parts = []
+    for kind, body in messages(data):
+        match kind:
+            case b"d":
+                parts.append(body)
+            case b"c":
+                copy.done = True
+            case b"f":
+                copy.failure = body[:-1].decode(errors="replace") or "the client gave up"
+    copy.data = b"".join(parts)
+    return copy

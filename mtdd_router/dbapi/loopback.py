@@ -1,0 +1,145 @@
+"""A libpq connection whose other end is this process.
+
+psycopg encodes statements and decodes results with libpq. Here libpq is
+connected to a socket that this module holds: what it writes is read and carried
+to a shard, and the shard's answer is written back for it to read. So every part
+of psycopg works as on a direct connection: adaptation, cursors, COPY, errors.
+
+Invariant: a loopback is handed to another connection only when nothing refers
+to its PGconn any more: not even a forgotten cursor can then write into it.
+"""
+
+import contextlib
+import os
+import socket
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+import psycopg
+from psycopg import pq
+
+from mtdd_router.wire.backend import parameter_status, startup_answer
+
+__all__ = ["Loopback", "borrow", "give_back"]
+
+_CONNINFO: Final = (
+    "host={folder} port=1 user=mtdd dbname='{database}' sslmode=disable gssencmode=disable "
+    "channel_binding=disable target_session_attrs=any"
+)
+_CHUNK_BYTES: Final = 1 << 18
+_KEPT: Final = 64
+# getrefcount's own argument, the loopback's attribute.
+_UNSHARED: Final = 2
+
+
+class Loopback:
+    """A PGconn, and the socket that it talks to."""
+
+    __slots__ = ("_parameters", "database", "peer", "pgconn")
+
+    def __init__(self, database: str, parameters: Mapping[str, str]) -> None:
+        self.database = database
+        self._parameters = dict(parameters)
+        # A fresh folder each time: no state to keep, no race with another thread or a fork.
+        with tempfile.TemporaryDirectory(prefix="mtdd") as folder:
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(os.path.join(folder, ".s.PGSQL.1"))
+                listener.listen(1)
+                name = database.replace("\\", "\\\\").replace("'", "\\'")
+                conninfo = _CONNINFO.format(folder=folder, database=name)
+                self.pgconn = pq.PGconn.connect_start(conninfo.encode())
+                self.peer, _ = listener.accept()
+        self.peer.setblocking(False)
+        self._shake_hands()
+        self.pgconn.nonblocking = 1
+
+    def _shake_hands(self) -> None:
+        answered = False
+        while (polled := self.pgconn.connect_poll()) != pq.PollingStatus.OK:
+            if polled == pq.PollingStatus.FAILED:
+                raise psycopg.OperationalError(self.pgconn.get_error_message())
+            if polled == pq.PollingStatus.READING and not answered:
+                self.peer.recv(_CHUNK_BYTES)
+                self.peer.send(startup_answer(self._parameters))
+                answered = True
+
+    def take(self) -> bytes:
+        """Return what libpq has written."""
+        try:
+            data = self.peer.recv(_CHUNK_BYTES)
+        except BlockingIOError:
+            return b""
+        if len(data) < _CHUNK_BYTES:
+            return data
+        parts = [data]
+        with contextlib.suppress(BlockingIOError):
+            while part := self.peer.recv(_CHUNK_BYTES):
+                parts.append(part)
+        return b"".join(parts)
+
+    def give(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Let libpq read *data*; return what did not fit yet."""
+        try:
+            sent = self.peer.send(data)
+        except BlockingIOError:
+            return data
+        return b"" if sent == len(data) else memoryview(data)[sent:]
+
+    def set_parameters(self, parameters: Mapping[str, str]) -> None:
+        """Make libpq report these parameter statuses."""
+        changed = {
+            name: value for name, value in parameters.items() if self._parameters.get(name) != value
+        }
+        if changed:
+            self.peer.send(b"".join(parameter_status(*pair) for pair in changed.items()))
+            self.pgconn.consume_input()
+            self.pgconn.is_busy()
+            self._parameters.update(changed)
+
+    def hang_up(self) -> None:
+        """Close the far end, as a server does that goes away."""
+        self.peer.close()
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.pgconn.finish()
+        self.peer.close()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether it is as good as new, and nothing else refers to it."""
+        return (
+            sys.getrefcount(self.pgconn) <= _UNSHARED
+            and self.pgconn.status == pq.ConnStatus.OK
+            and self.pgconn.transaction_status == pq.TransactionStatus.IDLE
+            and self.pgconn.pipeline_status == pq.PipelineStatus.OFF
+        )
+
+
+_free: dict[str, deque[Loopback]] = {}
+
+
+def borrow(database: str, parameters: Mapping[str, str]) -> Loopback:
+    """Return a loopback that reports *parameters*, new or used before."""
+    try:
+        loopback = _free[database].pop()
+    except (KeyError, IndexError):
+        return Loopback(database, parameters)
+    loopback.set_parameters(parameters)
+    return loopback
+
+
+def give_back(loopback: Loopback) -> None:
+    """Take back a loopback; it is closed if anything might still use it."""
+    free = _free.setdefault(loopback.database, deque())
+    loopback.pgconn.notice_handler = loopback.pgconn.notify_handler = None
+    if loopback.reusable and len(free) < _KEPT:
+        free.append(loopback)
+    else:
+        loopback.close()
+
+
+os.register_at_fork(after_in_child=_free.clear)
