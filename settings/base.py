@@ -25,6 +25,7 @@ INSTALLED_APPS = [*SHARED_APPS, *(app for app in TENANT_APPS if app not in SHARE
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "mtdd_router.TenantMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -47,6 +48,8 @@ TEMPLATES = [
     }
 ]
 
+# /t/ua/flights/ is /flights/ of the tenant ua; anything else has no tenant.
+MTDD_RESOLVERS = ["mtdd_router.resolvers.PathResolver"]
 DATABASE_ROUTERS = ["mtdd_router.TenantRouter"]
 
 ROOT_URLCONF = "settings.urls"

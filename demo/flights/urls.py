@@ -1,5 +1,12 @@
-"""The demo's pages."""
+"""The demo's pages; below ``/t/<tenant>/`` they are those of a carrier."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from demo.flights import views
+
+app_name = "flights"
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("flights/", views.flight_list, name="list"),
+    path("people/<int:pk>/", views.person, name="person"),
+]

@@ -24,6 +24,7 @@ __all__ = ["ShardServer"]
 
 _START_TIMEOUT: Final = 60.0
 _STOP_TIMEOUT: Final = 15.0
+_DRAIN_TIMEOUT: Final = 5.0
 _STRAY_PATIENCE: Final = 3.0
 # The folder that holds the package mtdd_router, so that a child finds it as we did.
 _IMPORT_ROOT: Final = Path(__file__).resolve().parents[2]
@@ -67,6 +68,8 @@ class ShardServer:
                 str(self.pool_size),
                 "--workers",
                 str(self.workers),
+                "--drain-timeout",
+                str(_DRAIN_TIMEOUT),
             ],
             log=self.log,
             environment={

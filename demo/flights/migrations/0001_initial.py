@@ -5,44 +5,61 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Plane',
+            name="Plane",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tail_number', models.CharField(max_length=6, unique=True)),
-                ('built', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('manufacturer', models.CharField(max_length=40)),
-                ('model', models.CharField(max_length=40)),
-                ('seats', models.PositiveSmallIntegerField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tail_number", models.CharField(max_length=6, unique=True)),
+                ("built", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("manufacturer", models.CharField(max_length=40)),
+                ("model", models.CharField(max_length=40)),
+                ("seats", models.PositiveSmallIntegerField()),
             ],
             options={
-                'ordering': ('tail_number',),
+                "ordering": ("tail_number",),
             },
         ),
         migrations.CreateModel(
-            name='Flight',
+            name="Flight",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveSmallIntegerField()),
-                ('departs_at', models.DateTimeField(db_index=True)),
-                ('origin', models.CharField(max_length=3)),
-                ('destination', models.CharField(db_index=True, max_length=3)),
-                ('tail_number', models.CharField(blank=True, max_length=6)),
-                ('departure_delay_minutes', models.SmallIntegerField(blank=True, null=True)),
-                ('arrival_delay_minutes', models.SmallIntegerField(blank=True, null=True)),
-                ('air_time_minutes', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('distance_miles', models.PositiveSmallIntegerField()),
-                ('plane', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='flights', to='flights.plane')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveSmallIntegerField()),
+                ("departs_at", models.DateTimeField(db_index=True)),
+                ("origin", models.CharField(max_length=3)),
+                ("destination", models.CharField(db_index=True, max_length=3)),
+                ("tail_number", models.CharField(blank=True, max_length=6)),
+                ("departure_delay_minutes", models.SmallIntegerField(blank=True, null=True)),
+                ("arrival_delay_minutes", models.SmallIntegerField(blank=True, null=True)),
+                ("air_time_minutes", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("distance_miles", models.PositiveSmallIntegerField()),
+                (
+                    "plane",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="flights",
+                        to="flights.plane",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('departs_at', 'pk'),
+                "ordering": ("departs_at", "pk"),
             },
         ),
     ]

@@ -45,13 +45,13 @@ class Command(BaseCommand):
         parser.add_argument("--detach", action="store_true", help="go on in the background")
         parser.add_argument(
             "--registry-dsn",
-            help="an existing PostgreSQL for the registry (also MTDD_REGISTRY_DSN)",
+            help="an existing PostgreSQL for the registry (also MTDD_STACK_REGISTRY_DSN)",
         )
         parser.add_argument(
             "--shard-dsn",
             action="append",
             default=[],
-            help="an existing PostgreSQL for a shard; once for each (also MTDD_SHARD_DSNS)",
+            help="an existing PostgreSQL for a shard; once for each (also MTDD_STACK_SHARD_DSNS)",
         )
         parser.add_argument("--data-dir", type=Path, help="where PostgreSQL keeps its data")
         parser.add_argument("--pool-size", type=_positive, default=20)
