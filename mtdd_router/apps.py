@@ -18,8 +18,9 @@ class MTDDRouterConfig(AppConfig):
 
     def ready(self) -> None:
         # Imported late: they need models.
-        from mtdd_router import managers
+        from mtdd_router import checks, managers
 
         set_route_source(directory, maintenance=maintenance_active)
         managers.install(apps.get_models(include_auto_created=True))
         managers.watch()
+        checks.register_checks()

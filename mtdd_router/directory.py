@@ -48,12 +48,12 @@ def load_registry() -> Registry:
     """Return a new instance of the registry that MTDD_REGISTRY names.
 
     Raises:
-        ConfigurationError: if it cannot be imported or made.
+        ConfigurationError: if it cannot be imported or made, or its app is not installed.
     """
     path = mtdd_settings.registry
     try:
         registry: Registry = import_string(path)()
-    except (ImportError, TypeError, AttributeError) as exc:
+    except (ImportError, TypeError, AttributeError, RuntimeError) as exc:
         raise ConfigurationError(f"MTDD_REGISTRY = {path!r} cannot be used: {exc}") from exc
     return registry
 
