@@ -1,0 +1,186 @@
+"""The address that a shard server listens on, and its exclusive reservation.
+
+Invariant: at most one shard server holds an address. Its workers share a port
+with SO_REUSEPORT, which would let a second server join in silently; so the
+parent process first binds the port alone, then holds it for its workers.
+"""
+
+import contextlib
+import ipaddress
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+__all__ = ["Address", "AddressInUse", "Reservation", "reserve"]
+
+_UNIX: Final = "unix:"
+# The size of sun_path on Linux less its end; other systems allow slightly less.
+_UNIX_PATH_MAX_BYTES: Final = 107
+
+
+class AddressInUse(Exception):
+    """The address cannot be listened on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``host:port`` or ``unix:/path``; port 0 lets the system choose one."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an address.
+
+        Raises:
+            ValueError: saying what is malformed.
+        """
+        if text.startswith(_UNIX):
+            path = text.removeprefix(_UNIX)
+            if not path.startswith("/"):
+                raise ValueError(f"{text!r} must name an absolute path, as in unix:/run/shard.sock")
+            if len(os.fsencode(path)) > _UNIX_PATH_MAX_BYTES:
+                raise ValueError(f"the socket's path is longer than {_UNIX_PATH_MAX_BYTES} bytes")
+            return cls(path=path)
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or "/" in text:
+            raise ValueError(f"{text!r} is neither host:port nor unix:/path")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError(f"{text!r}: write an IPv6 address in brackets, as in [::1]:7401")
+        if not port.isascii() or not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"{text!r}: the port must be a number from 0 to 65535")
+        return cls(host=host, port=int(port))
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether this is a unix socket."""
+        return bool(self.path)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.is_unix or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        if self.is_unix:
+            return _UNIX + self.path
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(slots=True)
+class Reservation:
+    """The addresses to bind, held until closed."""
+
+    addresses: tuple[Address, ...]
+    sockets: tuple[socket.socket, ...] = ()
+
+    def close(self) -> None:
+        """Give the address back."""
+        for held in self.sockets:
+            held.close()
+        for address in self.addresses:
+            if address.is_unix:
+                with contextlib.suppress(FileNotFoundError):
+                    Path(address.path).unlink()
+
+
+def reserve(address: Address) -> Reservation:
+    """Make sure that nobody else listens on *address*, and hold it.
+
+    A port of 0 becomes a real one, and a name becomes its addresses.
+
+    Raises:
+        AddressInUse: naming the address and the reason.
+    """
+    if address.is_unix:
+        _claim_socket_file(Path(address.path))
+        return Reservation((address,))
+    try:
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as exc:
+        raise AddressInUse(f"{address}: the host name cannot be resolved ({exc.strerror})") from exc
+    port = address.port
+    held: dict[Address, socket.socket] = {}
+    failures: list[str] = []
+    for family, _, _, _, sockaddr in found:
+        host = str(sockaddr[0])
+        if any(known.host == host for known in held):
+            continue
+        try:
+            bound = _bind(family, host, port)
+        except OSError as exc:
+            failures.append(f"{host}: {exc.strerror}")
+            continue
+        port = int(bound.getsockname()[1])
+        held[Address(host, port)] = bound
+    if not held or (failures and not _only_missing_families(address, held)):
+        for bound in held.values():
+            bound.close()
+        raise AddressInUse(f"cannot listen on {address}: {'; '.join(failures)}")
+    return Reservation(tuple(held), tuple(held.values()))
+
+
+def _only_missing_families(address: Address, held: dict[Address, socket.socket]) -> bool:
+    """Whether a name that is partly bound is good enough: localhost without IPv6 is."""
+    return address.host == "localhost" and any(known.host == "127.0.0.1" for known in held)
+
+
+def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    """Bind *port* alone first, then in the way that the workers can share."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        _only_ipv6(probe, family)
+        # A former server's connections may linger in TIME_WAIT; a living holder still refuses.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        port = int(probe.getsockname()[1])
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        _only_ipv6(bound, family)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _only_ipv6(sock: socket.socket, family: socket.AddressFamily) -> None:
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+
+
+def _claim_socket_file(path: Path) -> None:
+    """Refuse a path that is taken by a living server or by something else."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise AddressInUse(f"unix:{path}: the folder {path.parent} does not exist") from None
+        return
+    except OSError as exc:
+        raise AddressInUse(f"unix:{path}: {exc.strerror}") from exc
+    if not stat.S_ISSOCK(mode):
+        raise AddressInUse(f"unix:{path}: a file that is not a socket is there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            # Left by a server that was killed.
+            path.unlink()
+            return
+    raise AddressInUse(f"cannot listen on unix:{path}: another server listens there")

@@ -1,0 +1,268 @@
+"""ShardAdminService: the shard's placements, and what they name.
+
+Handlers check, delegate, and map errors. Invariants: one administrative call
+at a time uses PostgreSQL in a worker, on a connection of its own, so that a
+slow one delays neither statements nor placement changes; a change is known to
+this worker's cache before the call returns.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import grpc
+import psycopg
+from psycopg import errors as pg_errors
+
+from mtdd_router.errors import InvalidTenantName
+from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
+from mtdd_router.server.auth import Authorize, Permission
+from mtdd_router.server.config import ServerConfig
+from mtdd_router.server.control import connect
+from mtdd_router.server.identifiers import InvalidIdentifier
+from mtdd_router.server.inventory import Inventory
+from mtdd_router.server.logs import describe, get_logger
+from mtdd_router.server.namespaces import AlreadyExists, Namespaces, NotPossible
+from mtdd_router.server.placement_messages import (
+    InvalidPlacement,
+    placement_from_message,
+    placement_message,
+    state_from_message,
+)
+from mtdd_router.server.placements import PlacementTable
+from mtdd_router.server.updates import NoSuchTenant, update_placement
+from mtdd_router.server.version import server_version
+from mtdd_router.types import Placement, TenantState, validate_tenant_name
+
+__all__ = ["Load", "ShardAdminService"]
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+Load = Callable[[], tuple[int, int, int]]
+"""Returns the worker's open and busy backend connections and its open sessions."""
+
+_PAGE: Final = 10_000
+
+_CODES: Final[tuple[tuple[type[Exception], grpc.StatusCode], ...]] = (
+    (InvalidTenantName, grpc.StatusCode.INVALID_ARGUMENT),
+    (InvalidIdentifier, grpc.StatusCode.INVALID_ARGUMENT),
+    (InvalidPlacement, grpc.StatusCode.INVALID_ARGUMENT),
+    (NoSuchTenant, grpc.StatusCode.NOT_FOUND),
+    (AlreadyExists, grpc.StatusCode.ALREADY_EXISTS),
+    (NotPossible, grpc.StatusCode.FAILED_PRECONDITION),
+    # Two calls made the same thing at once.
+    (pg_errors.UniqueViolation, grpc.StatusCode.ALREADY_EXISTS),
+    (pg_errors.DuplicateObject, grpc.StatusCode.ALREADY_EXISTS),
+    (pg_errors.DuplicateSchema, grpc.StatusCode.ALREADY_EXISTS),
+    (pg_errors.DuplicateDatabase, grpc.StatusCode.ALREADY_EXISTS),
+    (pg_errors.InsufficientPrivilege, grpc.StatusCode.FAILED_PRECONDITION),
+    (pg_errors.LockNotAvailable, grpc.StatusCode.FAILED_PRECONDITION),
+    (pg_errors.OutOfMemory, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    # The schema mtdd is not made yet: PostgreSQL came up a moment ago.
+    (pg_errors.UndefinedTable, grpc.StatusCode.UNAVAILABLE),
+    (pg_errors.InvalidSchemaName, grpc.StatusCode.UNAVAILABLE),
+    (psycopg.OperationalError, grpc.StatusCode.UNAVAILABLE),
+    (psycopg.Error, grpc.StatusCode.INTERNAL),
+)
+
+log = get_logger(__name__)
+
+
+class ShardAdminService:
+    """The administration of one shard, from one worker process.
+
+    Args:
+        config: the server's settings.
+        placements: this worker's cache, told of changes.
+        authorize: returns the permissions of a call.
+        pool_size: the bound on this worker's backend connections.
+        load: tells how many are in use.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        placements: PlacementTable,
+        authorize: Authorize,
+        *,
+        pool_size: int,
+        load: Load,
+    ) -> None:
+        self._config = config
+        self._placements = placements
+        self._authorize = authorize
+        self._pool_size = pool_size
+        self._load = load
+        self._turn = asyncio.Lock()
+
+    async def GetInfo(  # noqa: N802 - the names are the protocol's
+        self, _request: admin_pb.GetInfoRequest, context: Context
+    ) -> admin_pb.GetInfoResponse:
+        """Tell what this server is."""
+        async with self._call("GetInfo", "", context) as namespaces:
+            facts = await Inventory(namespaces).facts()
+        pool_open, pool_busy, sessions = self._load()
+        return admin_pb.GetInfoResponse(
+            shard_id=str(facts.shard_id),
+            server_version=server_version(),
+            postgres_version=facts.postgres_version,
+            database_name=facts.database_name,
+            database_bytes=facts.database_bytes,
+            tenants=facts.tenants,
+            pool_size=self._pool_size,
+            pool_open=pool_open,
+            pool_busy=pool_busy,
+            sessions=sessions,
+        )
+
+    async def CreateNamespace(  # noqa: N802
+        self, request: admin_pb.CreateNamespaceRequest, context: Context
+    ) -> admin_pb.CreateNamespaceResponse:
+        """Make a tenant's role, namespace and placement."""
+        tenant = request.placement.tenant
+        async with self._call("CreateNamespace", tenant, context) as namespaces:
+            placement = placement_from_message(request.placement)
+            validate_tenant_name(placement.tenant)
+            if placement.state not in (TenantState.CREATING, TenantState.ACTIVE):
+                raise InvalidPlacement("A new placement is creating or active.")
+            try:
+                stored = await namespaces.create(placement)
+            finally:
+                self._placements.forget(tenant)
+        return admin_pb.CreateNamespaceResponse(placement=placement_message(stored))
+
+    async def DropNamespace(  # noqa: N802
+        self, request: admin_pb.DropNamespaceRequest, context: Context
+    ) -> admin_pb.DropNamespaceResponse:
+        """Remove a tenant, or an orphan."""
+        async with self._call(
+            "DropNamespace", request.tenant or request.orphan, context
+        ) as namespaces:
+            if bool(request.tenant) == bool(request.orphan):
+                raise InvalidPlacement("Name either a tenant or an orphan.")
+            if request.orphan:
+                dropped = await namespaces.drop_orphan(request.orphan)
+            else:
+                validate_tenant_name(request.tenant)
+                try:
+                    dropped = await namespaces.drop(request.tenant)
+                finally:
+                    self._placements.forget(request.tenant)
+        return admin_pb.DropNamespaceResponse(dropped=dropped)
+
+    async def UpdatePlacement(  # noqa: N802
+        self, request: admin_pb.UpdatePlacementRequest, context: Context
+    ) -> admin_pb.UpdatePlacementResponse:
+        """Change name, state or epoch."""
+        async with self._call("UpdatePlacement", request.tenant, context) as namespaces:
+            validate_tenant_name(request.tenant)
+            if request.name:
+                validate_tenant_name(request.name)
+            try:
+                stored: Placement = await update_placement(
+                    namespaces,
+                    request.tenant,
+                    expected_epoch=request.expected_epoch,
+                    name=request.name,
+                    state=state_from_message(request.state),
+                    epoch=request.epoch,
+                )
+            finally:
+                self._placements.forget(request.tenant)
+                if request.name:
+                    self._placements.forget(request.name)
+        return admin_pb.UpdatePlacementResponse(placement=placement_message(stored))
+
+    async def ListPlacements(  # noqa: N802
+        self, request: admin_pb.ListPlacementsRequest, context: Context
+    ) -> admin_pb.ListPlacementsResponse:
+        """List placements, and what does not fit together."""
+        async with self._call("ListPlacements", request.tenant, context) as namespaces:
+            inventory = Inventory(namespaces)
+            placements, missing = await inventory.page(
+                tenant=request.tenant, after=request.after, limit=request.limit or _PAGE
+            )
+            # Once, with the first page.
+            orphans = await inventory.orphans() if request.orphans and not request.after else []
+        return admin_pb.ListPlacementsResponse(
+            placements=[placement_message(placement) for placement in placements],
+            orphans=orphans,
+            missing=missing,
+        )
+
+    async def GetSizes(  # noqa: N802
+        self, request: admin_pb.GetSizesRequest, context: Context
+    ) -> admin_pb.GetSizesResponse:
+        """Measure namespaces."""
+        async with self._call("GetSizes", "", context) as namespaces:
+            sizes = await Inventory(namespaces).sizes(list(request.tenants))
+        return admin_pb.GetSizesResponse(bytes_by_tenant=sizes)
+
+    @asynccontextmanager
+    async def _call(self, method: str, tenant: str, context: Context) -> AsyncIterator[Namespaces]:
+        """Check the permission, lend a connection, and turn exceptions into status codes."""
+        await self._require_admin(context)
+        started = asyncio.get_running_loop().time()
+        failure = ""
+        try:
+            async with self._turn, self._namespaces() as namespaces:
+                yield namespaces
+        except tuple(kind for kind, _ in _CODES) as exc:
+            code, failure = _status(exc), describe(exc)
+            if code is grpc.StatusCode.INTERNAL:
+                log.exception("admin_failed", method=method, tenant=tenant)
+            await context.abort(code, _message(exc))
+        finally:
+            log.info(
+                "admin_call",
+                method=method,
+                tenant=tenant,
+                duration_ms=round((asyncio.get_running_loop().time() - started) * 1000, 3),
+                **({"failure": failure} if failure else {}),
+            )
+
+    async def _require_admin(self, context: Context) -> None:
+        permissions = self._authorize(tuple(context.invocation_metadata() or ()))
+        if not permissions:
+            await context.abort(
+                grpc.StatusCode.UNAUTHENTICATED,
+                "The token is missing or wrong; show the shard server's admin token.",
+            )
+        if Permission.ADMIN not in permissions:
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED,
+                "This token may not administer the shard; show its admin token.",
+            )
+
+    @asynccontextmanager
+    async def _namespaces(self) -> AsyncIterator[Namespaces]:
+        config = self._config
+        connection = await connect(config.dsn.get_secret_value(), config.postgres.connect_timeout)
+        try:
+            cursor = await connection.execute("SELECT shard_id FROM mtdd.shard")
+            row = await cursor.fetchone()
+            assert row is not None
+            yield Namespaces(connection, row[0], reserved=frozenset({config.extension_schema}))
+        finally:
+            await connection.close()
+
+
+def _status(exc: Exception) -> grpc.StatusCode:
+    return next(code for kind, code in _CODES if isinstance(exc, kind))
+
+
+def _message(exc: Exception) -> str:
+    if not isinstance(exc, psycopg.Error):
+        return str(exc)
+    primary = exc.diag.message_primary
+    if isinstance(exc, pg_errors.UniqueViolation):
+        return "A tenant, namespace or role of that name was made at the same moment; try again."
+    if isinstance(exc, pg_errors.InsufficientPrivilege):
+        return (
+            f"The shard server's login role lacks a right: {primary}. "
+            "It must own the tenants' roles and be allowed to create in the database."
+        )
+    if primary:
+        return f"PostgreSQL of this shard said: {primary} (SQLSTATE {exc.sqlstate})"
+    return f"PostgreSQL of this shard cannot be reached: {exc}"

@@ -1,0 +1,213 @@
+"""One worker process: its gRPC server, its pool, its control connection."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc
+
+from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
+from mtdd_router.pb import shard_service_pb2 as service_pb
+from mtdd_router.server.address import Address
+from mtdd_router.server.admin_service import ShardAdminService
+from mtdd_router.server.auth import make_authorize
+from mtdd_router.server.bootstrap import PLACEMENT_CHANNEL, bootstrap
+from mtdd_router.server.config import ServerConfig
+from mtdd_router.server.control import AsyncConnection, ControlConnection
+from mtdd_router.server.handlers import service_handler
+from mtdd_router.server.health import HealthReporter, add_reflection
+from mtdd_router.server.logs import get_logger
+from mtdd_router.server.placements import PlacementTable
+from mtdd_router.server.pool import BackendPool
+from mtdd_router.server.requirements import check_rights
+from mtdd_router.server.service import ShardService
+from mtdd_router.server.targets import Targets
+from mtdd_router.server.version import server_version
+
+__all__ = ["Shutdown", "serve_worker"]
+
+_SHARD: Final = service_pb.DESCRIPTOR.services_by_name["ShardService"]
+_ADMIN: Final = admin_pb.DESCRIPTOR.services_by_name["ShardAdminService"]
+# What is being written when the drain ends may still arrive.
+_LAST_WORDS: Final = 0.2
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Shutdown:
+    """How a worker is told to end: first to drain, then at once."""
+
+    drain: asyncio.Event = field(default_factory=asyncio.Event)
+    now: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def request(self) -> None:
+        """Ask for a drain; asked twice, for an end at once."""
+        if self.drain.is_set():
+            self.now.set()
+        self.drain.set()
+
+
+async def serve_worker(
+    config: ServerConfig,
+    addresses: Sequence[Address],
+    shutdown: Shutdown,
+    *,
+    worker: int = 0,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until *shutdown* is asked for.
+
+    Args:
+        config: the server's settings.
+        addresses: where to listen; their ports are real.
+        shutdown: ends this.
+        worker: this worker's number, from 0.
+        on_ready: called once connections are accepted. PostgreSQL may be down by then.
+
+    Raises:
+        RuntimeError: if an address cannot be listened on.
+    """
+    worker_process = _Worker(config, worker)
+    await worker_process.serve(addresses, shutdown, on_ready)
+
+
+class _Worker:
+    """The objects of a worker, wired."""
+
+    def __init__(self, config: ServerConfig, worker: int) -> None:
+        self._config = config
+        self._worker = worker
+        dsn = config.postgres
+        authorize = make_authorize(config)
+        self._control = ControlConnection(
+            config.dsn.get_secret_value(),
+            channel=PLACEMENT_CHANNEL,
+            prepare=self._prepare,
+            connect_timeout=dsn.connect_timeout,
+        )
+        placements = PlacementTable(self._control)
+        self._health = HealthReporter([_SHARD.full_name, _ADMIN.full_name])
+        self._control.watch(self._health)
+        self._pool = BackendPool(
+            dsn,
+            size=config.data_connections(worker),
+            queue_size=config.queue_size,
+            settings=_session_settings(config),
+        )
+        self._service = ShardService(
+            self._pool,
+            Targets(placements, dsn.database, config.extension_schema),
+            authorize,
+            queue_timeout=config.queue_timeout,
+            version=server_version(),
+        )
+        self._admin = ShardAdminService(
+            config, placements, authorize, pool_size=self._pool.size, load=self._load
+        )
+
+    async def serve(
+        self, addresses: Sequence[Address], shutdown: Shutdown, on_ready: Callable[[], None]
+    ) -> None:
+        server = self._server(addresses)
+        async with asyncio.TaskGroup() as tasks:
+            kept = [
+                tasks.create_task(self._control.run()),
+                tasks.create_task(self._health.run()),
+            ]
+            # The first answer about health is then the right one.
+            await self._control.attempted()
+            await self._health.publish()
+            await server.start()
+            on_ready()
+            try:
+                await shutdown.drain.wait()
+                await self._drain(shutdown)
+            finally:
+                await server.stop(0 if shutdown.now.is_set() else _LAST_WORDS)
+                await self._pool.close()
+                for task in kept:
+                    task.cancel()
+
+    async def _prepare(self, connection: AsyncConnection) -> None:
+        await check_rights(connection, self._config)
+        await bootstrap(connection, self._config.extension_schema)
+
+    async def _drain(self, shutdown: Shutdown) -> None:
+        log.info("draining", worker=self._worker, timeout=self._config.drain_timeout)
+        await self._health.drain()
+        await _first(self._service.drain(self._config.drain_timeout), shutdown.now.wait())
+        log.info("stopping", worker=self._worker, at_once=shutdown.now.is_set())
+
+    def _server(self, addresses: Sequence[Address]) -> grpc.aio.Server:
+        server = grpc.aio.server(options=_options(self._config))
+        names = [_SHARD.full_name, _ADMIN.full_name, self._health.service_name()]
+        server.add_generic_rpc_handlers(
+            (
+                service_handler(_SHARD, self._service),
+                service_handler(_ADMIN, self._admin),
+                self._health.handler(),
+            )
+        )
+        if self._config.reflection:
+            add_reflection(server, names)
+        credentials = _credentials(self._config)
+        for address in addresses:
+            if credentials is None:
+                server.add_insecure_port(str(address))
+            else:
+                server.add_secure_port(str(address), credentials)
+        return server
+
+    def _load(self) -> tuple[int, int, int]:
+        return self._pool.open_count, self._pool.busy_count, self._service.session_count
+
+
+async def _first(*awaitables: Awaitable[Any]) -> None:
+    """Wait for the first of *awaitables*, and cancel the others."""
+    tasks = [asyncio.ensure_future(item) for item in awaitables]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def _session_settings(config: ServerConfig) -> dict[str, str]:
+    """Return the startup parameters of backend connections; what resets return to."""
+    return {
+        "statement_timeout": f"{round(config.statement_timeout * 1000)}ms",
+        "idle_in_transaction_session_timeout": (
+            f"{round(config.idle_in_transaction_timeout * 1000)}ms"
+        ),
+    }
+
+
+def _options(config: ServerConfig) -> list[tuple[str, Any]]:
+    return [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", config.max_message_bytes),
+        # A client that vanished without a word is noticed, and its transaction rolled back.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
+
+
+def _credentials(config: ServerConfig) -> grpc.ServerCredentials | None:
+    if config.tls_certificate is None or config.tls_key is None:
+        return None
+    authorities = config.tls_client_ca.read_bytes() if config.tls_client_ca else None
+    return grpc.ssl_server_credentials(
+        [(config.tls_key.read_bytes(), config.tls_certificate.read_bytes())],
+        root_certificates=authorities,
+        require_client_auth=authorities is not None,
+    )

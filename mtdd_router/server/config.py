@@ -1,0 +1,361 @@
+"""The settings of a shard server: flags, then environment, then a TOML file, then defaults.
+
+Every wrong setting is refused at start, by name; secrets are never printed.
+Durations are in seconds. docs/decisions/0202 says why unknown names are errors.
+"""
+
+import argparse
+import difflib
+import os
+import ssl
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from mtdd_router.errors import ConfigurationError
+from mtdd_router.server.address import Address
+from mtdd_router.server.postgres.dsn import Dsn
+
+__all__ = ["CONTROL_CONNECTIONS", "ServerConfig", "load_config"]
+
+# One connection of a worker listens to placement changes and looks placements
+# up; one is opened while an administrative call runs.
+CONTROL_CONNECTIONS: Final = 2
+_PREFIX: Final = "MTDD_SHARD_"
+# The client's token, which a Django project may keep in the same environment.
+_CLIENT_VARIABLES: Final = frozenset({"MTDD_SHARD_TOKEN"})
+_MAX_MESSAGE_BYTES: Final = 1 << 30
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _check_address(text: str) -> str:
+    Address.parse(text)
+    return text
+
+
+def _check_dsn(dsn: SecretStr) -> SecretStr:
+    Dsn.parse(dsn.get_secret_value())
+    return dsn
+
+
+def _check_file(path: Path | None) -> Path | None:
+    if path is not None:
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as exc:
+            raise ValueError(f"cannot read {path}: {exc.strerror}") from exc
+    return path
+
+
+ReadableFile = Annotated[Path | None, AfterValidator(_check_file)]
+
+
+class ServerConfig(BaseModel):
+    """Everything that a shard server can be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    address: Annotated[str, AfterValidator(_check_address)] = Field(
+        "127.0.0.1:7401",
+        description="where to listen: host:port (port 0: any free one) or unix:/path",
+    )
+    dsn: Annotated[SecretStr, AfterValidator(_check_dsn)] = Field(
+        description="PostgreSQL's connection string or URI; a flag shows in the list of processes, "
+        "so give a password by environment, file or ~/.pgpass",
+    )
+    pool_size: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="PostgreSQL connections of the whole server at most; "
+        f"{CONTROL_CONNECTIONS} of each worker are its own",
+    )
+    workers: int = Field(1, ge=1, le=256, description="worker processes that share the address")
+    queue_size: int = Field(
+        1000, ge=0, description="requests of a worker that may wait for a connection"
+    )
+    queue_timeout: Seconds = Field(
+        30.0, gt=0, description="longest wait for a connection, in seconds"
+    )
+    statement_timeout: Seconds = Field(
+        0.0, description="longest run of a statement, in seconds; 0: no limit"
+    )
+    idle_in_transaction_timeout: Seconds = Field(
+        0.0, description="longest pause inside a transaction, in seconds; 0: no limit"
+    )
+    drain_timeout: Seconds = Field(
+        30.0, description="how long running transactions may take at shutdown, in seconds"
+    )
+    max_message_bytes: int = Field(
+        _MAX_MESSAGE_BYTES,
+        ge=1 << 16,
+        le=(1 << 31) - 1,
+        description="largest gRPC message; the default of 1 GiB is PostgreSQL's own limit of a "
+        "value",
+    )
+    data_token: SecretStr | None = Field(
+        None, description="bearer token of callers that run statements on tenants"
+    )
+    admin_token: SecretStr | None = Field(
+        None, description="bearer token of callers that may also administer"
+    )
+    tls_certificate: ReadableFile = Field(None, description="PEM file of the server's certificate")
+    tls_key: ReadableFile = Field(None, description="PEM file of its private key")
+    tls_client_ca: ReadableFile = Field(
+        None, description="PEM file of the authorities whose client certificates are demanded"
+    )
+    reflection: bool = Field(True, description="answer gRPC server reflection")
+    log_format: Literal["console", "json"] = Field("console", description="how log lines look")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least severe events to log"
+    )
+    extension_schema: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")] = Field(
+        "extensions", description="schema of PostgreSQL extensions, in every tenant's search path"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        problems = [*self._pool_problems(), *self._exposure_problems(), *self._token_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _pool_problems(self) -> list[str]:
+        problems = []
+        least = (CONTROL_CONNECTIONS + 1) * self.workers
+        if self.pool_size < least:
+            problems.append(
+                f"pool_size: {self.pool_size} is too few for {self.workers} worker(s): each needs "
+                f"{CONTROL_CONNECTIONS + 1} at least, {CONTROL_CONNECTIONS} of them for itself; "
+                f"give {least} or more"
+            )
+        if self.listen_address.is_unix and self.workers > 1:
+            problems.append(
+                f"workers: {self.workers} workers cannot share a unix socket; "
+                "use host:port, or one worker"
+            )
+        return problems
+
+    def _exposure_problems(self) -> list[str]:
+        problems = []
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_certificate"
+            problems.append(f"{missing}: tls_certificate and tls_key belong together")
+        if self.tls_client_ca is not None and not self.uses_tls:
+            problems.append("tls_client_ca: needs tls_certificate and tls_key")
+        problems += self._certificate_problems()
+        if not self.listen_address.is_local:
+            if not self.uses_tls:
+                problems.append(
+                    f"address: {self.address} can be reached from other machines, which needs "
+                    "tls_certificate and tls_key; or listen on 127.0.0.1 or unix:/path"
+                )
+            if not self.has_tokens and self.tls_client_ca is None:
+                problems.append(
+                    f"admin_token: {self.address} can be reached from other machines, so set "
+                    "data_token and admin_token, or tls_client_ca"
+                )
+        return problems
+
+    def _certificate_problems(self) -> list[str]:
+        """Read the files as TLS would: gRPC itself says little about a bad one."""
+        problems = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if self.tls_certificate is not None and self.tls_key is not None:
+            try:
+                # The empty password refuses an encrypted key instead of asking for it.
+                context.load_cert_chain(self.tls_certificate, self.tls_key, password="")
+            except (ssl.SSLError, ValueError) as exc:
+                problems.append(
+                    f"tls_certificate: {self.tls_certificate} and {self.tls_key} are not a "
+                    f"certificate and its unencrypted key in PEM format ({exc})"
+                )
+        if self.tls_client_ca is not None:
+            try:
+                context.load_verify_locations(self.tls_client_ca)
+            except ssl.SSLError as exc:
+                problems.append(
+                    f"tls_client_ca: {self.tls_client_ca} holds no PEM certificate ({exc})"
+                )
+        return problems
+
+    def _token_problems(self) -> list[str]:
+        problems = []
+        values = {}
+        for name in ("data_token", "admin_token"):
+            token = getattr(self, name)
+            if token is None:
+                continue
+            value = values[name] = token.get_secret_value()
+            if not value or not value.isascii() or not value.isprintable() or " " in value:
+                problems.append(f"{name}: must be printable ASCII without spaces, and not empty")
+        if len(values) == 2 and len(set(values.values())) == 1:
+            problems.append("admin_token: must differ from data_token")
+        return problems
+
+    @property
+    def listen_address(self) -> Address:
+        """The address, read."""
+        return Address.parse(self.address)
+
+    @property
+    def postgres(self) -> Dsn:
+        """The connection string, read."""
+        return Dsn.parse(self.dsn.get_secret_value())
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the server has a certificate of its own."""
+        return self.tls_certificate is not None and self.tls_key is not None
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether callers must show a token."""
+        return self.data_token is not None or self.admin_token is not None
+
+    def data_connections(self, worker: int = 0) -> int:
+        """Return how many connections the pool of *worker* (from 0) may hold.
+
+        The shares of all workers and their control connections add up to pool_size.
+        """
+        share, rest = divmod(self.pool_size, self.workers)
+        return share + (1 if worker < rest else 0) - CONTROL_CONNECTIONS
+
+
+def load_config(
+    arguments: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> ServerConfig:
+    """Read the settings.
+
+    Args:
+        arguments: command line flags, as ``--pool-size 20`` or ``--pool-size=20``.
+        environment: where MTDD_SHARD_ variables are read from.
+
+    Raises:
+        ConfigurationError: with one line for each problem.
+        SystemExit: after --help.
+    """
+    problems: list[str] = []
+    flags, config_path = _read_flags(arguments, problems)
+    variables = _read_environment(environment, problems)
+    config_path = config_path or variables.pop("config", None)
+    table = _read_toml(Path(config_path), problems) if config_path else {}
+    values: dict[str, Any] = {**table, **variables, **flags}
+    try:
+        config = ServerConfig(**values)
+    except ValidationError as exc:
+        problems += _explain(exc)
+        raise ConfigurationError("\n".join(problems)) from None
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return config
+
+
+def _read_flags(arguments: Sequence[str], problems: list[str]) -> tuple[dict[str, Any], str | None]:
+    parser = argparse.ArgumentParser(
+        prog="python -m mtdd_router.server",
+        description="Run the shard server in front of one PostgreSQL.",
+        epilog=f"Each setting may also be a variable ({_PREFIX}POOL_SIZE) or a key of the TOML "
+        "file (pool_size). Flags win over variables, variables over the file.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", metavar="FILE", help="a TOML file of settings")
+    for name, field in ServerConfig.model_fields.items():
+        flag = "--" + name.replace("_", "-")
+        text = (field.description or "").replace("%", "%%")
+        if field.annotation is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+            continue
+        if not field.is_required() and field.default is not None:
+            text += f" (default: {field.default})"
+        parser.add_argument(flag, metavar=_metavar(field.annotation), help=text)
+    try:
+        found, unknown = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as exc:
+        problems.append(str(exc))
+        return {}, None
+    known = ["--" + name.replace("_", "-") for name in ServerConfig.model_fields] + ["--config"]
+    for word in unknown:
+        name = word.partition("=")[0]
+        if name.startswith("-"):
+            problems.append(f"{name}: no such flag{_suggest(name, known)}")
+        else:
+            # Its own value would follow an unknown flag; it may be a secret.
+            problems.append("an argument belongs to no flag")
+    values = dict(vars(found))
+    return values, values.pop("config", None)
+
+
+def _metavar(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "|".join(get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        annotation = get_args(annotation)[0]
+    names = {int: "NUMBER", float: "SECONDS", Path: "FILE"}
+    return names.get(annotation, "TEXT")
+
+
+def _read_environment(environment: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    values = {}
+    known = [_PREFIX + name.upper() for name in (*ServerConfig.model_fields, "config")]
+    for variable, value in environment.items():
+        if not variable.startswith(_PREFIX) or variable in _CLIENT_VARIABLES:
+            continue
+        if variable in known:
+            values[variable.removeprefix(_PREFIX).lower()] = value
+        else:
+            problems.append(f"{variable}: no such variable{_suggest(variable, known)}")
+    return values
+
+
+def _read_toml(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        problems.append(f"config: cannot read {path}: {exc.strerror}")
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        problems.append(f"config: {path} is not TOML: {exc}")
+        return {}
+    known = list(ServerConfig.model_fields)
+    for key in [key for key in table if key not in known]:
+        problems.append(f"{key}: no such setting in {path}{_suggest(key, known)}")
+        del table[key]
+    return table
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _explain(exc: ValidationError) -> list[str]:
+    """Return a line for each problem; values are left out, they may be secrets."""
+    lines = []
+    for error in exc.errors(include_input=False, include_url=False):
+        message = error["msg"].removeprefix("Value error, ")
+        if not error["loc"]:
+            lines += message.split("\n")
+        elif error["type"] == "missing":
+            name = str(error["loc"][0])
+            flag, variable = "--" + name.replace("_", "-"), _PREFIX + name.upper()
+            lines.append(f"{name}: is missing; give {flag}, {variable}, or {name} in --config FILE")
+        else:
+            lines.append(f"{error['loc'][0]}: {message[:1].lower()}{message[1:]}")
+    return lines

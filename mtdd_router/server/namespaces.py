@@ -1,0 +1,411 @@
+"""Making and removing the roles, schemas and databases of tenants.
+
+Invariants: with schema isolation a placement and what it names come and go in
+one transaction. A database cannot be made in one, so its placement comes first
+(state creating) and goes last (state deleting), and every step may be repeated.
+Nothing is dropped that does not carry the shard's mark.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg import errors as pg_errors
+from psycopg import sql
+
+from mtdd_router.server.control import AsyncConnection
+from mtdd_router.server.identifiers import check_identifier, mark
+from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
+from mtdd_router.types import Isolation, Placement, TenantState
+
+__all__ = ["AlreadyExists", "Namespaces", "NotPossible"]
+
+_LOCK_TIMEOUT: Final = 5.0
+_ROLE_GRANTS_HAVE_OPTIONS: Final = 160000
+
+
+class AlreadyExists(Exception):
+    """Something of that name is there, and is not what was asked for."""
+
+
+class NotPossible(Exception):
+    """The shard is not in a state that allows this."""
+
+
+class Namespaces:
+    """Namespaces on a connection that does nothing else meanwhile."""
+
+    def __init__(
+        self, connection: AsyncConnection, shard_id: UUID, *, reserved: frozenset[str] = frozenset()
+    ) -> None:
+        self.connection = connection
+        self.mark = mark(shard_id)
+        self._reserved = reserved
+
+    # Create
+
+    async def create(self, placement: Placement) -> Placement:
+        """Make the placement and what it names, and return it as stored.
+
+        Raises:
+            AlreadyExists: if the tenant, namespace or role is taken.
+            NotPossible: if the tenant is being deleted, or the login role lacks a right.
+            InvalidIdentifier: if a name is not valid.
+        """
+        check_identifier("namespace", placement.namespace)
+        check_identifier("role", placement.role)
+        for name in (placement.namespace, placement.role):
+            if name in self._reserved:
+                raise AlreadyExists(f"The name {name!r} is used by the shard itself.")
+        if placement.isolation is Isolation.DATABASE:
+            return await self._create_database(placement)
+        async with self.transaction():
+            stored = await self._place(placement, placement.state)
+            # A repeated call finds both; an active tenant that lost its schema
+            # must not silently get an empty one.
+            if stored.state is TenantState.CREATING or stored.epoch == placement.epoch:
+                await self._make_role(stored.role)
+                await self._make_schema(stored)
+            return stored
+
+    async def _place(self, placement: Placement, state: TenantState) -> Placement:
+        """Insert the placement, or return the one that is there."""
+        cursor = await self.connection.execute(
+            "INSERT INTO mtdd.placement (tenant, isolation, namespace, role, epoch, state)"
+            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+            f" RETURNING {PLACEMENT_COLUMNS}",
+            [
+                placement.tenant,
+                placement.isolation.value,
+                placement.namespace,
+                placement.role,
+                placement.epoch,
+                state.value,
+            ],
+        )
+        if (row := await cursor.fetchone()) is not None:
+            return placement_from_row(row)
+        stored = await self.find(placement.tenant)
+        if stored is None:
+            raise AlreadyExists(
+                f"Another tenant of this shard uses the namespace {placement.namespace!r} "
+                f"or the role {placement.role!r}."
+            )
+        same = (stored.isolation, stored.namespace, stored.role) == (
+            placement.isolation,
+            placement.namespace,
+            placement.role,
+        )
+        if not same or stored.epoch < placement.epoch:
+            raise AlreadyExists(
+                f"Tenant {placement.tenant!r} lives on this shard already: namespace "
+                f"{stored.namespace!r}, epoch {stored.epoch}, {stored.state.value}."
+            )
+        if stored.state is TenantState.DELETING:
+            raise NotPossible(
+                f"Tenant {placement.tenant!r} is being deleted; finish that before making it anew."
+            )
+        return stored
+
+    async def find(self, tenant: str, *, lock: bool = False) -> Placement | None:
+        """Return the stored placement of *tenant*."""
+        cursor = await self.connection.execute(
+            f"SELECT {PLACEMENT_COLUMNS} FROM mtdd.placement WHERE tenant = %s"
+            + (" FOR UPDATE" if lock else ""),
+            [tenant],
+        )
+        row = await cursor.fetchone()
+        return None if row is None else placement_from_row(row)
+
+    async def _make_role(self, role: str) -> None:
+        name = sql.Identifier(role)
+        comment = await self._role_comment(role)
+        if comment is None:
+            await self._run("CREATE ROLE {} NOLOGIN", name)
+            await self._run("COMMENT ON ROLE {} IS {}", name, sql.Literal(self.mark))
+        elif comment != self.mark:
+            raise AlreadyExists(
+                f"Role {role!r} exists and was not made by this shard server; "
+                "give the tenant another role, or drop that one yourself."
+            )
+        # The login role switches to it, but should not have its rights without switching.
+        if await self._may_switch(role):
+            return
+        options = ""
+        if self.connection.info.server_version >= _ROLE_GRANTS_HAVE_OPTIONS:
+            options = " WITH INHERIT FALSE, SET TRUE"
+        await self._run("GRANT {} TO CURRENT_USER" + options, name)
+
+    async def _may_switch(self, role: str) -> bool:
+        right = "MEMBER"
+        if self.connection.info.server_version >= _ROLE_GRANTS_HAVE_OPTIONS:
+            right = "SET"
+        return await self._is("SELECT pg_catalog.pg_has_role(%s, %s)", role, right)
+
+    async def _role_comment(self, role: str) -> str | None:
+        """Return the comment of *role*, empty if it has none, None if there is no such role."""
+        value: str | None = await self._value(
+            "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid'), '')"
+            " FROM pg_catalog.pg_roles WHERE rolname = %s",
+            role,
+        )
+        return value
+
+    async def _make_schema(self, placement: Placement) -> None:
+        schema, role = sql.Identifier(placement.namespace), sql.Identifier(placement.role)
+        owner = await self._schema_owner(placement.namespace)
+        if owner is None:
+            await self._run("CREATE SCHEMA {} AUTHORIZATION {}", schema, role)
+            await self._run("SET LOCAL ROLE {}", role)
+            await self._run("COMMENT ON SCHEMA {} IS {}", schema, sql.Literal(self.mark))
+            await self._run("SET LOCAL ROLE NONE")
+        elif owner != placement.role:
+            raise AlreadyExists(
+                f"Schema {placement.namespace!r} exists and belongs to role {owner!r}; "
+                "give the tenant another namespace."
+            )
+
+    # Create a database
+
+    async def _create_database(self, placement: Placement) -> Placement:
+        if not await self._is(
+            "SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
+        ):
+            user = await self._value("SELECT current_user::text")
+            quoted = sql.Identifier(user or "").as_string()
+            raise NotPossible(
+                f"Role {quoted} may not create databases, which database isolation needs; "
+                f"run: ALTER ROLE {quoted} CREATEDB;"
+            )
+        async with self.transaction():
+            stored = await self._place(placement, TenantState.CREATING)
+            if stored.state is not TenantState.CREATING:
+                return stored
+            await self._make_role(stored.role)
+        await self._make_database(stored)
+        async with self.transaction():
+            cursor = await self.connection.execute(
+                "UPDATE mtdd.placement SET state = %s, changed_at = now()"
+                f" WHERE tenant = %s AND epoch = %s AND state = 'creating'"
+                f" RETURNING {PLACEMENT_COLUMNS}",
+                [placement.state.value, stored.tenant, stored.epoch],
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            raise NotPossible(f"Tenant {stored.tenant!r} was changed while it was being created.")
+        return placement_from_row(row)
+
+    async def _make_database(self, placement: Placement) -> None:
+        database, role = sql.Identifier(placement.namespace), sql.Identifier(placement.role)
+        owner = await self._database_owner(placement.namespace)
+        if owner is None:
+            options = await self._database_options()
+            await self._run(
+                "CREATE DATABASE {} OWNER {} TEMPLATE template0 {}", database, role, options
+            )
+        elif owner != placement.role:
+            raise AlreadyExists(
+                f"Database {placement.namespace!r} exists and belongs to role {owner!r}; "
+                "give the tenant another namespace."
+            )
+        login = sql.Identifier(await self._value("SELECT current_user::text") or "")
+        async with self.connection.transaction():
+            await self._run("SET LOCAL ROLE {}", role)
+            await self._run("COMMENT ON DATABASE {} IS {}", database, sql.Literal(self.mark))
+            await self._run("REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
+            await self._run("GRANT CONNECT ON DATABASE {} TO {}", database, login)
+
+    async def _database_options(self) -> sql.Composable:
+        """Return the encoding and locale of this database: tenants sort alike everywhere."""
+        locale = "datlocale" if self.connection.info.server_version >= 170000 else "daticulocale"
+        cursor = await self.connection.execute(
+            "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype,"
+            f" datlocprovider::text, {locale}"
+            " FROM pg_catalog.pg_database WHERE datname = current_database()"
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        encoding, collate, ctype, provider, name = row
+        options: list[sql.Composable] = [
+            sql.SQL("ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(encoding, collate, ctype)
+        ]
+        if provider == "i":
+            options.append(sql.SQL("LOCALE_PROVIDER icu ICU_LOCALE {}").format(name))
+        elif provider == "b":
+            options.append(sql.SQL("LOCALE_PROVIDER builtin BUILTIN_LOCALE {}").format(name))
+        else:
+            options.append(sql.SQL("LOCALE_PROVIDER libc"))
+        return sql.SQL(" ").join(options)
+
+    async def _database_owner(self, name: str) -> str | None:
+        value: str | None = await self._value(
+            "SELECT pg_catalog.pg_get_userbyid(datdba)::text FROM pg_catalog.pg_database"
+            " WHERE datname = %s",
+            name,
+        )
+        return value
+
+    # Drop
+
+    async def drop(self, tenant: str) -> bool:
+        """Remove the placement of *tenant* and what it names; return whether it was there.
+
+        Raises:
+            NotPossible: if the namespace stays in use, or what it names is not ours.
+        """
+        placement = await self.find(tenant)
+        if placement is None:
+            return False
+        if placement.isolation is Isolation.DATABASE:
+            await self.connection.execute(
+                "UPDATE mtdd.placement SET state = 'deleting', changed_at = now()"
+                " WHERE tenant = %s AND state <> 'deleting'",
+                [tenant],
+            )
+            await self._drop_database(placement.namespace)
+        async with self.transaction(f"Tenant {tenant!r}"):
+            await self.connection.execute("DELETE FROM mtdd.placement WHERE tenant = %s", [tenant])
+            if placement.isolation is Isolation.SCHEMA:
+                await self._drop_schema(placement.namespace)
+            await self._drop_role(placement.role)
+        return True
+
+    async def drop_orphan(self, name: str) -> bool:
+        """Remove the marked schema, database and role *name*; return whether any was there.
+
+        Raises:
+            NotPossible: if a placement names it, or it is not ours.
+        """
+        check_identifier("orphan", name)
+        if await self._is(
+            "SELECT EXISTS (SELECT FROM mtdd.placement WHERE namespace = %s OR role = %s)",
+            name,
+            name,
+        ):
+            raise NotPossible(f"{name!r} belongs to a tenant of this shard; delete the tenant.")
+        dropped = False
+        if (owner := await self._database_owner(name)) is not None:
+            await self._require_mark("database", name, owner)
+            await self._drop_database(name)
+            dropped = True
+        async with self.transaction(f"{name!r}"):
+            if await self._schema_owner(name) is not None:
+                await self._drop_schema(name)
+                dropped = True
+            if await self._role_comment(name) is not None:
+                await self._drop_role(name)
+                dropped = True
+        return dropped
+
+    async def _schema_owner(self, name: str) -> str | None:
+        value: str | None = await self._value(
+            "SELECT pg_catalog.pg_get_userbyid(nspowner)::text FROM pg_catalog.pg_namespace"
+            " WHERE nspname = %s",
+            name,
+        )
+        return value
+
+    async def _require_mark(self, kind: str, name: str, owner: str) -> None:
+        """Refuse what is not ours. The owner's mark counts: a tenant may change its comments."""
+        catalog = {"schema": "pg_namespace", "database": "pg_database"}[kind]
+        column = {"schema": "nspname", "database": "datname"}[kind]
+        describe = {"schema": "obj_description", "database": "shobj_description"}[kind]
+        comment = await self._value(
+            f"SELECT pg_catalog.{describe}(oid, '{catalog}') FROM pg_catalog.{catalog}"
+            f" WHERE {column} = %s",
+            name,
+        )
+        if self.mark not in (comment, await self._role_comment(owner)):
+            raise NotPossible(
+                f"The {kind} {name!r} was not made by this shard server; it is left alone."
+            )
+
+    async def _drop_schema(self, name: str) -> None:
+        owner = await self._schema_owner(name)
+        if owner is None:
+            return
+        await self._require_mark("schema", name, owner)
+        await self._run("SET LOCAL ROLE {}", sql.Identifier(owner))
+        await self._run("DROP SCHEMA {} CASCADE", sql.Identifier(name))
+        await self._run("SET LOCAL ROLE NONE")
+
+    async def _drop_role(self, role: str) -> None:
+        comment = await self._role_comment(role)
+        if comment is None:
+            return
+        if comment != self.mark:
+            raise NotPossible(f"Role {role!r} was not made by this shard server; it is left alone.")
+        name = sql.Identifier(role)
+        # Large objects and rights, which no schema holds.
+        await self._run("SET LOCAL ROLE {}", name)
+        await self._run("DROP OWNED BY {} CASCADE", name)
+        await self._run("SET LOCAL ROLE NONE")
+        await self._run("DROP ROLE {}", name)
+
+    async def _drop_database(self, name: str) -> None:
+        owner = await self._database_owner(name)
+        if owner is None:
+            return
+        await self._require_mark("database", name, owner)
+        await self._empty_database(name)
+        await self._run("SET ROLE {}", sql.Identifier(owner))
+        try:
+            await self._run("DROP DATABASE {}", sql.Identifier(name))
+        except pg_errors.ObjectInUse as exc:
+            raise NotPossible(f"Database {name!r} is in use; try again.") from exc
+        finally:
+            await self.connection.execute("RESET ROLE")
+
+    async def _empty_database(self, name: str) -> None:
+        """Wait for running statements, then end the idle connections to the database.
+
+        Raises:
+            NotPossible: if a transaction still runs after the lock timeout.
+        """
+        busy = (
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity"
+            " WHERE datname = %s AND state IS DISTINCT FROM 'idle'"
+            " AND backend_type = 'client backend')"
+        )
+        try:
+            async with asyncio.timeout(_LOCK_TIMEOUT):
+                while await self._is(busy, name):  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise NotPossible(
+                f"Database {name!r} is in use: a transaction still runs after {_LOCK_TIMEOUT:g} s."
+            ) from None
+        await self.connection.execute(
+            "SELECT pg_catalog.pg_terminate_backend(pid, 2000) FROM pg_catalog.pg_stat_activity"
+            " WHERE datname = %s AND usename = session_user",
+            [name],
+        )
+
+    # Statements
+
+    @asynccontextmanager
+    async def transaction(self, who: str = "The namespace") -> AsyncIterator[None]:
+        """Open a transaction that does not wait long for locks."""
+        try:
+            async with self.connection.transaction():
+                await self.connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'")
+                yield
+        except (pg_errors.LockNotAvailable, pg_errors.DeadlockDetected) as exc:
+            raise NotPossible(
+                f"{who} is in use: a transaction still holds its tables after "
+                f"{_LOCK_TIMEOUT:g} s; freeze the tenant, end the transaction, and try again."
+            ) from exc
+
+    async def _run(self, statement: str, *parts: sql.Composable) -> None:
+        # The statements are this module's own; names come in quoted.
+        await self.connection.execute(sql.SQL(statement).format(*parts))
+
+    async def _value(self, query: str, *parameters: object) -> Any:
+        cursor = await self.connection.execute(query.encode(), list(parameters) or None)
+        row = await cursor.fetchone()
+        return None if row is None else row[0]
+
+    async def _is(self, query: str, *parameters: object) -> bool:
+        return bool(await self._value(query, *parameters))
