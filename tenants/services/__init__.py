@@ -5,6 +5,8 @@ tenant or shard and says what to do. None may run inside a transaction of the
 registry's database: an operation's steps must be visible while it runs.
 """
 
+from tenants.services.contents import Contents, measure_contents
+from tenants.services.execution import run_for_tenant
 from tenants.services.findings import Finding, FindingKind, ShardReport
 from tenants.services.migrations import (
     MigrationOutcome,
@@ -33,6 +35,7 @@ from tenants.services.tenants import (
 )
 
 __all__ = [
+    "Contents",
     "Finding",
     "FindingKind",
     "MigrationOutcome",
@@ -48,11 +51,13 @@ __all__ = [
     "get_shard",
     "get_tenant",
     "inspect_shards",
+    "measure_contents",
     "migrate_tenants",
     "move_addresses",
     "register_shard",
     "remove_shard",
     "rename_tenant",
+    "run_for_tenant",
     "tenant_sizes",
     "unfreeze_tenant",
 ]

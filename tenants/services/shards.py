@@ -38,6 +38,7 @@ __all__ = [
     "move_addresses",
     "register_shard",
     "remove_shard",
+    "tenant_sizes",
 ]
 
 _INSPECT_WORKERS: Final = 16

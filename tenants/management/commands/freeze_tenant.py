@@ -1,0 +1,26 @@
+"""``freeze_tenant``: refuse all of a tenant's queries."""
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from tenants import services
+from tenants.management.base import RegistryCommand
+from tenants.management.rows import tenant_data
+
+
+class Command(RegistryCommand):
+    """Freeze a tenant; doing so twice is harmless."""
+
+    help = "Freeze a tenant: refuse all of a tenant's queries."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("name")
+
+    def run(self, options: dict[str, Any]) -> None:
+        tenant = services.freeze_tenant(options["name"])
+        self.output.data(tenant_data(tenant))
+        self.output.text(
+            f"Tenant [bold]{tenant.name}[/] is frozen: it answers no queries until unfreeze_tenant."
+        )

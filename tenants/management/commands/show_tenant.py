@@ -1,0 +1,47 @@
+"""``show_tenant``: all that is known of one tenant."""
+
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from tenants import services
+from tenants.management.base import RegistryCommand
+from tenants.management.output import facts, styled
+from tenants.management.rows import size, tenant_data, when
+
+
+class Command(RegistryCommand):
+    """Show a tenant: placement, state, and what it holds."""
+
+    help = "Show where a tenant lives, its state, and what it holds."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("name")
+
+    def run(self, options: dict[str, Any]) -> None:
+        tenant = services.get_tenant(options["name"])
+        contents = services.measure_contents(tenant)
+        data = tenant_data(tenant, contents.size_bytes)
+        self.output.data({**data, "contents": asdict(contents)})
+        self.output.text(
+            facts(
+                {
+                    "name": tenant.name,
+                    "state": styled(tenant.state),
+                    "shard": f"{tenant.shard.name} ({tenant.shard.address})",
+                    "isolation": tenant.isolation,
+                    "namespace": tenant.namespace,
+                    "role": tenant.role,
+                    "epoch": tenant.epoch,
+                    "size": size(contents.size_bytes),
+                    "tables": "-" if contents.tables is None else contents.tables,
+                    "rows, estimated": "-" if contents.rows is None else f"{contents.rows:,}",
+                    "created": when(tenant.created_at),
+                    "changed": when(tenant.updated_at),
+                    "last migration": when(tenant.migrated_at),
+                    **({"not known": contents.error} if contents.error else {}),
+                }
+            )
+        )
