@@ -20,7 +20,8 @@ from mypy_django_plugin.transformers.managers import get_method_type_from_dynami
 
 __all__ = ["MTDDPlugin", "plugin"]
 
-_CLASSES: Final = frozenset({"django.db.models.manager.Manager", "django.db.models.query.QuerySet"})
+_MANAGER: Final = "django.db.models.manager.Manager"
+_CLASSES: Final = frozenset({_MANAGER, "django.db.models.query.QuerySet"})
 _MODEL_METHOD: Final = "using"
 _METHOD: Final = "mtdd"
 _ARGUMENT: Final = "tenant"
