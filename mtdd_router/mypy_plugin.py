@@ -20,8 +20,7 @@ from mypy_django_plugin.transformers.managers import get_method_type_from_dynami
 
 __all__ = ["MTDDPlugin", "plugin"]
 
-_MANAGER: Final = "django.db.models.manager.Manager"
-_CLASSES: Final = frozenset({_MANAGER, "django.db.models.query.QuerySet"})
+_CLASSES: Final = frozenset({"django.db.models.manager.Manager", "django.db.models.query.QuerySet"})
 _MODEL_METHOD: Final = "using"
 _METHOD: Final = "mtdd"
 _ARGUMENT: Final = "tenant"
@@ -38,7 +37,7 @@ class MTDDPlugin(Plugin):
 
     def get_method_hook(self, fullname: str) -> Callable[[MethodContext], Type] | None:
         """Act on calls on managers made with ``from_queryset``, which return their own class."""
-        return _of_dynamic_manager if fullname == f"{_MANAGER}.{_METHOD}" else None
+        return _of_dynamic_manager if fullname.endswith(f".{_METHOD}") else None
 
 
 def _declare(ctx: ClassDefContext) -> None:
