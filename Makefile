@@ -16,14 +16,14 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.demo ## start two shards, load 336,776 flights of 16 tenants, prove it all, stop
-	@$(BIN)/python scripts/demo.py
+	@$(BIN)/python scripts/local_project.py demo
 
 test: $(VENV)/.dev ## all tests, the browser's too
 	@$(BIN)/python scripts/install_chromium.py
 	@$(BIN)/python -m pytest $(ARGS)
 
 up: $(VENV)/.demo ## the stack, and the admin at http://127.0.0.1:8000, until Ctrl-C
-	@$(BIN)/python scripts/up.py
+	@$(BIN)/python scripts/local_project.py up
 
 down: ## stop the stack; its data stays
 	@$(MANAGE) mtdd_down

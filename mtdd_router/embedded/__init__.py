@@ -10,6 +10,7 @@ Django. A stack lives in a folder::
 from mtdd_router.embedded.control import (
     ServiceStatus,
     StackStatus,
+    administrator_dsns,
     registry_dsn,
     shard_addresses,
     stack_status,
@@ -28,6 +29,7 @@ __all__ = [
     "StackOptions",
     "StackRunning",
     "StackStatus",
+    "administrator_dsns",
     "asked_to_stop",
     "registry_dsn",
     "shard_addresses",

@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from mtdd_router.embedded.errors import StackError
 from mtdd_router.embedded.options import StackOptions
 from mtdd_router.embedded.ports import HOST, is_free
+from mtdd_router.embedded.postgres import SUPERUSER
 from mtdd_router.embedded.processes import (
     end,
     log_tail,
@@ -27,6 +28,7 @@ from mtdd_router.embedded.state import Credentials, StackState
 __all__ = [
     "ServiceStatus",
     "StackStatus",
+    "administrator_dsns",
     "registry_dsn",
     "shard_addresses",
     "stack_status",
@@ -191,3 +193,24 @@ def registry_dsn(folder: Path) -> str:
         password=credentials.registry,
         dbname=DATABASE,
     )
+
+
+def administrator_dsns(folder: Path) -> dict[str, str]:
+    """Return the most privileged connection string to each shard's PostgreSQL, by shard.
+
+    That is the superuser's, or the DSN that was given for an existing PostgreSQL.
+    """
+    state, credentials = StackState.read(folder), Credentials.read(folder)
+    if state is None or credentials is None:
+        return {}
+    return {
+        shard.name: credentials.shard_dsns.get(shard.name)
+        or make_conninfo(
+            host=HOST,
+            port=shard.postgres_port,
+            user=SUPERUSER,
+            password=credentials.superuser,
+            dbname=DATABASE,
+        )
+        for shard in state.shards
+    }

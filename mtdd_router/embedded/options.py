@@ -34,7 +34,7 @@ class StackOptions:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read MTDD_STACK_REGISTRY_DSN, and MTDD_STACK_SHARD_DSNS: several, parted by white space."""
+        """Read MTDD_STACK_REGISTRY_DSN and MTDD_STACK_SHARD_DSNS, parted by white space."""
         return cls(
             registry_dsn=environment.get("MTDD_STACK_REGISTRY_DSN") or None,
             shard_dsns=tuple(environment.get("MTDD_STACK_SHARD_DSNS", "").split()),

@@ -31,6 +31,9 @@ _NEXT = """
 """
 
 
+_NEXT_DETACHED = "  python manage.py mtdd_down              stop it; its data stays"
+
+
 class Command(BaseCommand):
     """Start, migrate, register, and supervise until Ctrl-C."""
 
@@ -85,7 +88,7 @@ class Command(BaseCommand):
                 return
             prepare_in_child()
             show_status(console, stack_status(folder))
-            console.print(_NEXT + "\nCtrl-C stops the stack; its data stays.")
+            console.print(f"{_NEXT}\nCtrl-C stops the stack; its data stays.", soft_wrap=True)
             supervise(stack, stop)
             console.print("Stopping ...")
 
@@ -100,7 +103,7 @@ class Command(BaseCommand):
                 stop_stack(folder)
                 raise
         show_status(console, stack_status(folder))
-        console.print(_NEXT + "  python manage.py mtdd_down              stop it; its data stays")
+        console.print(f"{_NEXT}{_NEXT_DETACHED}", soft_wrap=True)
 
     def _reset(self, folder: Path, *, ask: bool) -> None:
         if ask:
