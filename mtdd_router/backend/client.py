@@ -1,5 +1,6 @@
 """``manage.py dbshell``: psql needs PostgreSQL's own address, which a client does not know."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.backends.postgresql.client import DatabaseClient as PostgresClient
@@ -14,7 +15,9 @@ class DatabaseClient(PostgresClient):
 
     @classmethod
     def settings_to_cmd_args_env(
-        cls, settings_dict: dict[str, Any], parameters: list[str]
+        cls,
+        settings_dict: dict[str, Any],
+        parameters: Iterable[str],  # noqa: ARG003 - the name is Django's
     ) -> tuple[list[str], dict[str, str] | None]:
         """Refuse: psql does not speak gRPC.
 

@@ -37,7 +37,7 @@ class TenantLocator:
         """
         return self._of(route_source().route(self._tenant))
 
-    def relocate(self, stale: Location) -> Location:
+    def relocate(self, stale: Location) -> Location:  # noqa: ARG002 - the protocol's
         """Return the location of a route that is read anew."""
         route = self._route
         if route is None:
@@ -69,6 +69,6 @@ class DatabaseLocator:
         """Return the location, which never changes."""
         return self._location
 
-    def relocate(self, stale: Location) -> Location:
+    def relocate(self, stale: Location) -> Location:  # noqa: ARG002 - the protocol's
         """Return the location, which never changes."""
         return self._location

@@ -140,7 +140,7 @@ class ShardAdmin:
         return dict(answer.bytes_by_tenant)
 
     def _call(self, method: str, request: Message, response: type[Message]) -> Any:
-        call = self._channel.unary_unary(
+        call: Any = self._channel.unary_unary(
             f"{_SERVICE}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=response.FromString,

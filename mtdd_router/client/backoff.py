@@ -27,6 +27,6 @@ class Backoff:
         left = self.deadline - now
         if left <= 0:
             return None
-        pause = min(self._pause * random.uniform(0.5, 1.0), left)  # noqa: S311 - no secret
+        pause = min(self._pause * random.uniform(0.5, 1.0), left)
         self._pause = min(self._pause * 2, self._longest)
         return pause

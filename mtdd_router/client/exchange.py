@@ -139,7 +139,7 @@ class Exchange:
         """
         while True:
             session = self._session
-            assert session is not None  # noqa: S101 - inflight says so
+            assert session is not None
             try:
                 response = session.receive()
             except StreamLost:
@@ -150,9 +150,8 @@ class Exchange:
                 self._answered_some = True
                 return response.messages
             self.inflight = False
-            if response.HasField("error"):
-                if self._refused(response):
-                    continue
+            if response.HasField("error") and self._sent_elsewhere(response):
+                continue
             answer = response.messages
             self._completed(session, answer, pinned=response.pinned)
             return answer
@@ -219,7 +218,7 @@ class Exchange:
                 self._fail(exc, "08001")
             self._session = session
         context = self._context
-        assert context is not None  # noqa: S101 - set by _locate
+        assert context is not None
         self._answered_some = False
         self.inflight = True
         session.send(request, context)
@@ -234,10 +233,10 @@ class Exchange:
                 self._session = None
                 sessions_of(self._location.endpoint).release(session)  # type: ignore[union-attr]
 
-    def _refused(self, response: pb.SessionResponse) -> bool:
-        """Handle the server's own error; True if the request was sent again elsewhere."""
+    def _sent_elsewhere(self, response: pb.SessionResponse) -> bool:
+        """Handle the server's own error: send the request again where that is right, or fail."""
         error, location, session = response.error, self._location, self._session
-        assert location is not None and session is not None  # noqa: S101, PT018
+        assert location is not None and session is not None  # noqa: PT018
         endpoint = location.endpoint
         if not self._in_transaction and not response.pinned:
             self._session = None
@@ -257,7 +256,7 @@ class Exchange:
             where = f"[shard {endpoint.shard!r} at {endpoint.address}]"
             text = f"{error.message} The transaction was rolled back. {where}"
             self._break(errors.ShardUnavailable(text))
-        self._fail(exception, reasons.sqlstate_for(error))
+        return self._fail(exception, reasons.sqlstate_for(error))
 
     def _follow(self, stale: Location) -> bool:
         """Send the request to where the tenant is now, if the registry knows better."""
@@ -273,7 +272,7 @@ class Exchange:
 
     def _fresh(self) -> pb.SessionRequest:
         """Return a copy of the request, for another session."""
-        assert self._request is not None  # noqa: S101 - a request is under way
+        assert self._request is not None
         request = pb.SessionRequest()
         request.CopyFrom(self._request)
         request.ClearField("context")
@@ -286,7 +285,7 @@ class Exchange:
         Returns the answer if it is known, None if the request was sent again.
         """
         session, location, request = self._session, self._location, self._request
-        assert session is not None and location is not None  # noqa: S101, PT018
+        assert session is not None and location is not None  # noqa: PT018
         self._session = None
         self.inflight = self.pinned = False
         endpoint = location.endpoint
@@ -318,7 +317,7 @@ class Exchange:
             if outcome == service_pb.OUTCOME_SUCCEEDED
             else "It is not known whether the statement took effect: look before doing it again."
         )
-        self._fail(errors.OutcomeUnknown(f"{reason} {known}"), "08007")
+        return self._fail(errors.OutcomeUnknown(f"{reason} {known}"), "08007")
 
     def _outcome(self, session: Session) -> service_pb.Outcome:
         """Ask until the server has settled what became of the last request."""

@@ -187,13 +187,12 @@ class SessionPool:
                 return Session(endpoint, max(left, 0.05))
             except StreamLost as exc:
                 error = exc.error
-                code = error.code() if isinstance(error, grpc.Call) else None
+                if error is None:
+                    text = f"Shard {endpoint.shard!r} at {endpoint.address} closed the session."
+                    raise ShardUnavailable(text) from None
+                code, _ = status.status_of(error)
                 pause = backoff.pause(time.monotonic()) if code in _RETRIED else None
                 if pause is None:
-                    if error is None:
-                        raise ShardUnavailable(
-                            f"Shard {endpoint.shard!r} at {endpoint.address} closed the session."
-                        ) from None
                     raise status.exception_for(error, endpoint.shard, endpoint.address) from error
             time.sleep(pause)
 

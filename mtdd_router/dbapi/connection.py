@@ -62,8 +62,8 @@ class Connection(psycopg.Connection[Row]):
         self._attach(self._loopback)
 
     @property
-    def pgconn(self) -> pq.abc.PGconn:  # type: ignore[override]
-        """libpq's end of the loopback."""
+    def pgconn(self) -> pq.abc.PGconn:
+        """Libpq's end of the loopback."""
         if self._loopback is None:
             return self._unpark()
         return self._loopback.pgconn
@@ -79,7 +79,7 @@ class Connection(psycopg.Connection[Row]):
 
         def notify(arrived: pq.PGnotify) -> None:
             if (connection := myself()) is not None:
-                connection._notify(arrived)
+                connection.receive_notify(arrived)
 
         link.pgconn.notify_handler = notify
         _loopbacks.keep(self)
@@ -145,7 +145,7 @@ class Connection(psycopg.Connection[Row]):
     def _step(self, want: Wait) -> Ready:
         """Do what libpq waits for."""
         link = self._loopback
-        assert link is not None  # noqa: S101 - psycopg has just used it
+        assert link is not None
         if self._undelivered:
             self._undelivered = link.give(self._undelivered)
             return Ready.R
@@ -243,7 +243,8 @@ class Connection(psycopg.Connection[Row]):
         """No longer call *callback*."""
         self._on_notify.remove(callback)
 
-    def _notify(self, arrived: pq.PGnotify) -> None:
+    def receive_notify(self, arrived: pq.PGnotify) -> None:
+        """Pass on a notification that libpq has read."""
         notify = psycopg.Notify(arrived.relname.decode(), arrived.extra.decode(), arrived.be_pid)
         if not self._on_notify:
             self._notified.append(notify)
@@ -301,7 +302,7 @@ class Connection(psycopg.Connection[Row]):
     def _clean(self, link: loopback.Loopback) -> bool:
         return not (self._unsent or self._undelivered or self.busy) and not link.take()
 
-    def __del__(self, __warn: Any = None) -> None:
+    def __del__(self, _warn: Any = None) -> None:
         # It holds nothing that anybody else waits for, so there is nothing to warn of.
         if not getattr(self, "_shut", True):
             self.close()
@@ -361,7 +362,10 @@ def connect(
         locator: finds the shard, before each transaction.
         database: what ``connection.info.dbname`` is to say.
         settings: parameters in force for each statement, such as TimeZone.
-        autocommit, context, cursor_factory, prepare_threshold: see psycopg.
+        autocommit: see psycopg.
+        context: its adapters are used; see psycopg.
+        cursor_factory: see psycopg.
+        prepare_threshold: see psycopg.
         connect_timeout: how long to try to reach the shard server, in seconds.
         statement_timeout: bounds each statement, in seconds; zero leaves it to the server.
 

@@ -44,14 +44,16 @@ class Loopback:
         self.database = database
         self._parameters = dict(parameters)
         # A fresh folder each time: no state to keep, no race with another thread or a fork.
-        with tempfile.TemporaryDirectory(prefix="mtdd") as folder:
-            with socket.socket(socket.AF_UNIX) as listener:
-                listener.bind(os.path.join(folder, ".s.PGSQL.1"))
-                listener.listen(1)
-                name = database.replace("\\", "\\\\").replace("'", "\\'")
-                conninfo = _CONNINFO.format(folder=folder, database=name)
-                self.pgconn = pq.PGconn.connect_start(conninfo.encode())
-                self.peer, _ = listener.accept()
+        with (
+            tempfile.TemporaryDirectory(prefix="mtdd") as folder,
+            socket.socket(socket.AF_UNIX) as listener,
+        ):
+            listener.bind(f"{folder}/.s.PGSQL.1")
+            listener.listen(1)
+            name = database.replace("\\", "\\\\").replace("'", "\\'")
+            conninfo = _CONNINFO.format(folder=folder, database=name)
+            self.pgconn = pq.PGconn.connect_start(conninfo.encode())
+            self.peer, _ = listener.accept()
         self.peer.setblocking(False)
         self._shake_hands()
         self.pgconn.nonblocking = 1

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from mtdd_router.errors import ConfigurationError
+
 __all__ = ["Address", "AddressInUse", "Reservation", "reserve"]
 
 _UNIX: Final = "unix:"
@@ -103,7 +105,8 @@ def reserve(address: Address) -> Reservation:
     A port of 0 becomes a real one, and a name becomes its addresses.
 
     Raises:
-        AddressInUse: naming the address and the reason.
+        AddressInUse: if somebody else holds it, or it may not be held.
+        ConfigurationError: if there cannot be such an address here.
     """
     if address.is_unix:
         _claim_socket_file(Path(address.path))
@@ -113,7 +116,9 @@ def reserve(address: Address) -> Reservation:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as exc:
-        raise AddressInUse(f"{address}: the host name cannot be resolved ({exc.strerror})") from exc
+        raise ConfigurationError(
+            f"address: {address}: the host name cannot be resolved ({exc.strerror})"
+        ) from exc
     port = address.port
     held: dict[Address, socket.socket] = {}
     failures: list[str] = []
@@ -170,12 +175,14 @@ def _claim_socket_file(path: Path) -> None:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise AddressInUse(f"unix:{path}: the folder {path.parent} does not exist") from None
+            raise ConfigurationError(
+                f"address: unix:{path}: the folder {path.parent} does not exist"
+            ) from None
         return
     except OSError as exc:
-        raise AddressInUse(f"unix:{path}: {exc.strerror}") from exc
+        raise ConfigurationError(f"address: unix:{path}: {exc.strerror}") from exc
     if not stat.S_ISSOCK(mode):
-        raise AddressInUse(f"unix:{path}: a file that is not a socket is there")
+        raise ConfigurationError(f"address: unix:{path}: a file that is not a socket is there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))

@@ -288,16 +288,14 @@ def _read_flags(arguments: Sequence[str], problems: list[str]) -> tuple[dict[str
     try:
         found, unknown = parser.parse_known_args(list(arguments))
     except argparse.ArgumentError as exc:
-        problems.append(str(exc))
-        return {}, None
+        # Nothing was read, so other problems would be guesses.
+        raise ConfigurationError(str(exc).removeprefix("argument ")) from exc
     known = ["--" + name.replace("_", "-") for name in ServerConfig.model_fields] + ["--config"]
-    for word in unknown:
-        name = word.partition("=")[0]
-        if name.startswith("-"):
-            problems.append(f"{name}: no such flag{_suggest(name, known)}")
-        else:
-            # Its own value would follow an unknown flag; it may be a secret.
-            problems.append("an argument belongs to no flag")
+    names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+    problems += [f"{name}: no such flag{_suggest(name, known)}" for name in names]
+    if unknown and not names:
+        # It is not shown: it may be a secret.
+        problems.append("an argument stands alone; settings are flags, as in --pool-size 20")
     values = dict(vars(found))
     return values, values.pop("config", None)
 

@@ -20,6 +20,7 @@ from mtdd_router.wire import frontend
 __all__ = ["Backend", "BackendPool", "DatabaseUnavailable", "PoolExhausted"]
 
 _APPLICATION_NAME: Final = "mtdd_shard"
+_CLEAN_SECONDS: Final = 5.0
 _CLEAN: Final = frontend.simple_query(b"DISCARD ALL")
 _ROLLBACK: Final = frontend.simple_query(b"ROLLBACK")
 
@@ -92,6 +93,7 @@ class BackendPool:
         It is not switched yet: its own ``profile`` tells what it is set to.
 
         Args:
+            profile: what the connection is wanted for.
             limit: how long to wait, in seconds.
 
         Raises:
@@ -193,8 +195,7 @@ class BackendPool:
         backend = None
         try:
             backend = await Backend.connect(self._dsn, database, self._settings)
-            backend.send(PREPARE_SWITCH, syncs=1)
-            await backend.complete()
+            await backend.ask(PREPARE_SWITCH)
             self._parameters = dict(backend.parameters)
             return self._lend(backend)
         except ConnectFailed as exc:
@@ -266,23 +267,16 @@ class BackendPool:
 
     async def _clean(self, backend: Backend) -> None:
         backend.profile = None
+        clean = False
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(_CLEAN_SECONDS):
                 if backend.status != b"I":
-                    backend.send(_ROLLBACK, syncs=1)
-                    await backend.complete()
-                backend.send(_CLEAN, syncs=1)
-                await backend.complete()
-                if backend.failed or backend.status != b"I":
-                    raise ConnectionLost("could not be cleaned")
-                backend.send(PREPARE_SWITCH, syncs=1)
-                await backend.complete()
-                if backend.failed:
-                    raise ConnectionLost("could not be cleaned")
+                    await backend.ask(_ROLLBACK)
+                clean = await backend.ask(_CLEAN) and await backend.ask(PREPARE_SWITCH)
         except (ConnectionLost, TimeoutError):
-            self.discard(backend)
-        except BaseException:
-            self.discard(backend)
-            raise
-        else:
-            self.release(backend)
+            pass
+        finally:
+            if clean:
+                self.release(backend)
+            else:
+                self.discard(backend)

@@ -55,7 +55,9 @@ class Profile:
                 others.append((name, value.encode()))
         if current is not None:
             kept = {name for name, _ in self.settings}
-            others += [(n, None) for n, _ in current.settings if n not in kept and n.lower() != "timezone"]
+            others += [
+                (n, None) for n, _ in current.settings if n not in kept and n.lower() != "timezone"
+            ]
         path = self.search_path.encode() if self.search_path else None
         parts = [
             frontend.bind(_NAME, [self.role.encode() or b"none", path, timezone]),
@@ -77,10 +79,14 @@ def tenant_profile(
     """Return the profile of the tenant that *placement* places.
 
     Args:
+        placement: the shard's own record of the tenant.
         database: the shard's own database, which holds the schemas.
         extension_schema: where extensions live, behind the tenant's own schema.
+        settings: what the context declares.
     """
     if placement.isolation is Isolation.DATABASE:
-        return Profile(placement.namespace, placement.role, f'"public", "{extension_schema}"', settings)
+        return Profile(
+            placement.namespace, placement.role, f'"public", "{extension_schema}"', settings
+        )
     path = f'"{placement.namespace}", "{extension_schema}"'
     return Profile(database, placement.role, path, settings)

@@ -19,8 +19,15 @@ from mtdd_router.server.postgres.startup import ConnectFailed, start
 __all__ = ["Reach", "UnfitPostgres", "check_postgres", "check_rights"]
 
 _OLDEST: Final = 150000
-# SQLSTATEs of a refused login that waiting does not mend.
-_WRONG_SETTING: Final = frozenset({"28000", "28P01", "3D000", "42501", "0LP01", "08P01"})
+# SQLSTATEs of a refused login that waiting does not mend, and what does.
+_REMEDIES: Final = {
+    "28000": "mend the role's attributes or pg_hba.conf",
+    "28P01": "give the right password",
+    "3D000": "run: CREATE DATABASE {database};",
+    "42501": "run: GRANT CONNECT ON DATABASE {database} TO {role};",
+    "42704": "mend the connection string's options",
+    "22023": "mend the connection string's options",
+}
 
 log = get_logger(__name__)
 
@@ -67,8 +74,11 @@ async def check_postgres(config: ServerConfig) -> Reach:
         # This reader of the protocol tells the SQLSTATE of a refused login; libpq does not.
         started = await start(dsn, dsn.database, {})
     except ConnectFailed as exc:
-        if exc.sqlstate in _WRONG_SETTING:
-            raise UnfitPostgres(f"dsn: PostgreSQL refuses {dsn.describe()}: {exc}") from exc
+        if (remedy := _REMEDIES.get(exc.sqlstate)) is not None:
+            remedy = remedy.format(database=_quoted(dsn.database), role=_quoted(dsn.user))
+            raise UnfitPostgres(
+                f"dsn: PostgreSQL refuses {dsn.describe()}: {exc}; {remedy}"
+            ) from exc
         log.warning("postgres_unavailable", reason=f"{exc} ({dsn.describe()})")
         return Reach.DOWN
     started.writer.close()

@@ -6,25 +6,25 @@ Handlers check, delegate, and map errors; the work is in ``session``.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
-import structlog
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
+from mtdd_router.server import session as sessions
 from mtdd_router.server.auth import Permission
 from mtdd_router.server.execute import execute
+from mtdd_router.server.logs import get_logger
 from mtdd_router.server.outcomes import Outcomes
 from mtdd_router.server.pool import BackendPool, DatabaseUnavailable, PoolExhausted
-from mtdd_router.server.session import Session
 from mtdd_router.server.targets import Targets, error
 from mtdd_router.wire.framing import messages
 
 __all__ = ["ShardService"]
 
-_log = structlog.get_logger("mtdd.service")
+_log = get_logger(__name__)
 
 Metadata = Sequence[tuple[str, str | bytes]]
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -58,40 +58,53 @@ class ShardService:
         self._queue_timeout = queue_timeout
         self._version = version
         self._outcomes = Outcomes()
-        self._sessions: dict[str, Session] = {}
-        self._draining = False
+        self._sessions: dict[str, sessions.Session] = {}
+        self._draining = asyncio.Event()
 
     @property
     def session_count(self) -> int:
         """How many sessions are open."""
         return len(self._sessions)
 
-    async def Session(self, requests: AsyncIterator[pb.SessionRequest], context: Context) -> None:  # noqa: N802 - the name is the protocol's
+    async def Session(self, _requests: object, context: Context) -> None:  # noqa: N802 - the protocol's
         """Run one session."""
-        if self._draining:
+        if self._draining.is_set():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the shard server is shutting down")
         try:
             parameters = await self._pool.parameters(self._targets.database)
         except (DatabaseUnavailable, PoolExhausted) as exc:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"its PostgreSQL cannot be used: {exc}")
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, f"its PostgreSQL cannot be used: {exc}"
+            )
         session = await self._new_session(context)
         session_id = session.session_id
         self._sessions[session_id] = session
+        loop = asyncio.get_running_loop()
         try:
             await context.write(pb.SessionResponse(hello=self._hello(session_id, parameters)))
-            while (request := await context.read()) is not grpc.aio.EOF:
-                if self._draining and session.idle:
-                    refusal = error(pb.REASON_DRAINING, "The shard server is shutting down.")
-                    await context.write(pb.SessionResponse(complete=True, error=refusal))
-                    break
-                await session.handle(request, context.write)
+            request = await context.read()
+            while request is not grpc.aio.EOF:
+                # The next request is read while this one runs: the client may send it
+                # before gRPC has told that the answer was written.
+                following = loop.create_task(context.read())
+                try:
+                    if self._draining.is_set() and session.idle:
+                        refusal = error(pb.REASON_DRAINING, "The shard server is shutting down.")
+                        await context.write(pb.SessionResponse(complete=True, error=refusal))
+                        break
+                    await session.handle(request, context.write)
+                    request = await following
+                finally:
+                    following.cancel()
         finally:
             del self._sessions[session_id]
             # On its own task: the client may be gone, and this one cancelled.
             ending = asyncio.get_running_loop().create_task(self._end(session))
             self._pool.keep(ending)
 
-    async def Execute(self, request: service_pb.ExecuteRequest, context: Context) -> service_pb.ExecuteResponse:  # noqa: N802
+    async def Execute(  # noqa: N802 - the protocol's
+        self, request: service_pb.ExecuteRequest, context: Context
+    ) -> service_pb.ExecuteResponse:
         """Run one statement in a transaction of its own."""
         session = await self._new_session(context)
         try:
@@ -99,7 +112,7 @@ class ShardService:
         finally:
             await self._end(session)
 
-    async def Listen(self, request: service_pb.ListenRequest, context: Context) -> None:  # noqa: N802
+    async def Listen(self, request: service_pb.ListenRequest, context: Context) -> None:  # noqa: N802 - the protocol's
         """Stream the notifications of one channel."""
         session = await self._new_session(context)
         responses: list[pb.SessionResponse] = []
@@ -117,7 +130,7 @@ class ShardService:
                 )
             await context.write(service_pb.ListenResponse())
             serial = 1
-            while not self._draining:
+            while not self._draining.is_set():
                 responses.clear()
                 serial += 1
                 poll = pb.SessionRequest(serial=serial, poll=pb.Poll())
@@ -131,14 +144,18 @@ class ShardService:
         finally:
             self._pool.keep(asyncio.get_running_loop().create_task(self._end(session)))
 
-    async def Cancel(self, request: service_pb.CancelRequest, context: Context) -> service_pb.CancelResponse:  # noqa: N802
+    async def Cancel(  # noqa: N802 - the protocol's
+        self, request: service_pb.CancelRequest, context: Context
+    ) -> service_pb.CancelResponse:
         """Cancel a running request."""
         await self._permissions(context)
         session = self._sessions.get(request.session_id)
         found = session is not None and await session.cancel(request.serial)
         return service_pb.CancelResponse(found=found)
 
-    async def Outcome(self, request: service_pb.OutcomeRequest, context: Context) -> service_pb.OutcomeResponse:  # noqa: N802
+    async def Outcome(  # noqa: N802 - the protocol's
+        self, request: service_pb.OutcomeRequest, context: Context
+    ) -> service_pb.OutcomeResponse:
         """Tell what became of a request."""
         await self._permissions(context)
         return service_pb.OutcomeResponse(
@@ -147,10 +164,11 @@ class ShardService:
 
     async def drain(self, limit: float) -> None:
         """Refuse new sessions, and return when no transaction is open, or after *limit* seconds."""
-        self._draining = True
+        self._draining.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                while any(not session.idle for session in self._sessions.values()):
+                while any(not session.idle for session in self._sessions.values()):  # noqa: ASYNC110
+                    # Sessions come and go by the thousand; none should have to tell.
                     await asyncio.sleep(_DRAIN_STEP_SECONDS)
         _log.info("drained", open_sessions=len(self._sessions))
 
@@ -165,18 +183,18 @@ class ShardService:
             )
         return permissions
 
-    async def _new_session(self, context: Context) -> Session:
+    async def _new_session(self, context: Context) -> sessions.Session:
         session_id = secrets.token_hex(16)
-        return Session(
+        return sessions.Session(
             session_id,
             self._pool,
             self._targets,
-            await self._permissions(context),
-            self._outcomes.opened(session_id),
-            self._queue_timeout,
+            permissions=await self._permissions(context),
+            outcome=self._outcomes.opened(session_id),
+            queue_timeout=self._queue_timeout,
         )
 
-    async def _end(self, session: Session) -> None:
+    async def _end(self, session: sessions.Session) -> None:
         try:
             await session.end()
         finally:

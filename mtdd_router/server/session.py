@@ -8,15 +8,14 @@ the target's profile; what is in doubt at the end is closed, not reused.
 
 import asyncio
 import contextlib
-import time
+import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final, NoReturn
-
-import structlog
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.server.auth import Permission
+from mtdd_router.server.logs import get_logger, log_session_statement
 from mtdd_router.server.outcomes import SessionOutcome
 from mtdd_router.server.pool import Backend, BackendPool, DatabaseUnavailable, PoolExhausted
 from mtdd_router.server.postgres.connection import ConnectionLost
@@ -27,7 +26,7 @@ from mtdd_router.wire.backend import error_fields
 
 __all__ = ["Session"]
 
-_log = structlog.get_logger("mtdd.session")
+_log = get_logger(__name__)
 
 _SETTLE_SECONDS: Final = 5.0
 # A statement that fails whatever else is true.
@@ -56,6 +55,7 @@ class Session:
         session_id: str,
         pool: BackendPool,
         targets: Targets,
+        *,
         permissions: Collection[Permission],
         outcome: SessionOutcome,
         queue_timeout: float,
@@ -75,6 +75,7 @@ class Session:
         self._running = False
         self._copying = False
         self._opened_at = self._loop.time()
+        self._logs_requests = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self._requests = 0
 
     @property
@@ -97,7 +98,7 @@ class Session:
         self._outcome.serial = request.serial
         self._outcome.outcome = service_pb.OUTCOME_RUNNING
         self._running = True
-        started = time.perf_counter()
+        started = self._loop.time()
         try:
             await self._run(request, write)
         except Refused as exc:
@@ -107,12 +108,12 @@ class Session:
             await self._lost(exc, write)
         finally:
             self._running = False
-            _log.debug(
-                "request",
-                session=self.session_id,
-                tenant=self._resolved.tenant if self._resolved else "",
-                duration_ms=round((time.perf_counter() - started) * 1000, 3),
-            )
+            if self._logs_requests:
+                log_session_statement(
+                    tenant=self._tenant,
+                    session=self.session_id,
+                    duration_ms=(self._loop.time() - started) * 1000,
+                )
 
     async def cancel(self, serial: int) -> bool:
         """Cancel request *serial* if it is running; return whether it was."""
@@ -134,13 +135,17 @@ class Session:
                 self._pool.release(backend)
         _log.info(
             "session ended",
-            session=self.session_id,
-            tenant=self._resolved.tenant if self._resolved else "",
+            tenant=self._tenant,
+            session=self.session_id[:8],
             requests=self._requests,
             duration_ms=round((self._loop.time() - self._opened_at) * 1000, 3),
         )
 
     # internals
+
+    @property
+    def _tenant(self) -> str:
+        return self._resolved.tenant if self._resolved else ""
 
     @property
     def _holds(self) -> bool:
@@ -155,16 +160,17 @@ class Session:
             await self._copy(request.copy, write)
             return
         resolved = await self._resolve(request)
-        if kind == "poll":
-            await self._poll(request.timeout_ms / 1000, write)
-            return
-        if kind == "statement":
-            statement = classify(request.statement)
-        elif kind == "batch":
-            statement = _batch_statement(request.batch)
-        else:
-            raise Refused(error(pb.REASON_INVALID_REQUEST, "The request has no payload."))
-        if resolved.guarded and statement.refusal and statement.parsed:
+        match kind:
+            case "statement":
+                statement = classify(request.statement)
+            case "batch":
+                statement = _batch_statement(request.batch)
+            case "poll":
+                await self._poll(request.timeout_ms / 1000, write)
+                return
+            case _:
+                raise Refused(error(pb.REASON_INVALID_REQUEST, "The request has no payload."))
+        if statement.refusal and resolved.guarded and statement.parsed:
             await self._refuse(resolved, statement)
         backend = self._backend
         if backend is None:
@@ -173,12 +179,7 @@ class Session:
         if request.timeout_ms:
             timer = self._loop.call_later(request.timeout_ms / 1000, self._expire, request.serial)
         try:
-            if kind == "batch":
-                await self._batch(backend, resolved, request)
-            elif resolved.guarded and not statement.parsed:
-                await self._only_parse(backend, resolved, request)
-            else:
-                await self._statement(backend, resolved, request, statement)
+            await self._send(backend, resolved, request, statement)
             await self._answer(backend, statement, write)
         except ValueError as exc:
             self._settled(backend)
@@ -186,6 +187,16 @@ class Session:
         finally:
             if timer is not None:
                 timer.cancel()
+
+    async def _send(
+        self, backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
+    ) -> None:
+        if request.HasField("batch"):
+            await self._batch(backend, resolved, request)
+        elif known.parsed or not resolved.guarded:
+            await self._statement(backend, resolved, request, known)
+        else:
+            await self._only_parse(backend, resolved, request)
 
     async def _resolve(self, request: pb.SessionRequest) -> Resolved:
         held = self._backend
@@ -231,9 +242,7 @@ class Session:
         if self.in_transaction and self._backend is not None:
             self._backend.send(_FAILURE, syncs=1)
             await self._backend.complete()
-        message = (
-            f"A statement for tenant {resolved.tenant!r} was refused: {statement.refusal}."
-        )
+        message = f"A statement for tenant {resolved.tenant!r} was refused: {statement.refusal}."
         raise Refused(error(pb.REASON_STATEMENT_REFUSED, message))
 
     async def _statement(
@@ -245,9 +254,7 @@ class Session:
         if switched and not request.begin:
             backend.send(frontend.simple_query(text), syncs=1)
         elif known.fusable and switched:
-            backend.send(
-                _begin_messages(request.begin) + _one_statement(text), syncs=1, prelude=1
-            )
+            backend.send(_begin_messages(request.begin) + _one_statement(text), syncs=1, prelude=1)
         elif known.fusable and not request.begin:
             before, commands = resolved.profile.switch(backend.profile)
             backend.profile = None
@@ -316,14 +323,12 @@ class Session:
         message = error_fields(backend.prelude_error[5:]).get("M", "")
         self._backend = None
         self._pool.discard(backend)
-        raise Refused(
-            error(pb.REASON_INTERNAL, f"Cannot switch to {_name(resolved)}: {message}")
-        )
+        raise Refused(error(pb.REASON_INTERNAL, f"Cannot switch to {_name(resolved)}: {message}"))
 
     async def _answer(self, backend: Backend, statement: Statement, write: Write) -> None:
         part, done = await backend.answer()
         resolved = self._resolved
-        assert resolved is not None  # noqa: S101 - set by _resolve
+        assert resolved is not None
         if backend.profile is None and backend.prelude_error is not None:
             self._check_switch(backend, resolved)
         while not done:
@@ -440,9 +445,7 @@ def _name(resolved: Resolved) -> str:
 
 
 def _begin_messages(begin: str) -> bytes:
-    return (
-        frontend.parse(b"", begin.encode(), []) + frontend.bind(b"", []) + frontend.execute()
-    )
+    return frontend.parse(b"", begin.encode(), []) + frontend.bind(b"", []) + frontend.execute()
 
 
 def _one_statement(text: bytes) -> bytes:

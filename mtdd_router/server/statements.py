@@ -69,24 +69,95 @@ _CACHED_BYTES: Final = 4096
 _CURSOR_HOLD: Final = 0x0020
 
 _TENANT_KINDS: Final = frozenset(
-    """SelectStmt InsertStmt UpdateStmt DeleteStmt MergeStmt TransactionStmt VariableSetStmt
-    VariableShowStmt ExplainStmt DeclareCursorStmt FetchStmt ClosePortalStmt CopyStmt TruncateStmt
-    LockStmt NotifyStmt ListenStmt UnlistenStmt ConstraintsSetStmt CreateStmt CreateTableAsStmt
-    AlterTableStmt AlterObjectSchemaStmt IndexStmt DropStmt ViewStmt CommentStmt CreateSeqStmt
-    AlterSeqStmt RenameStmt VacuumStmt ReindexStmt ClusterStmt RefreshMatViewStmt PrepareStmt
-    ExecuteStmt DeallocateStmt CreateEnumStmt AlterEnumStmt CompositeTypeStmt CreateDomainStmt
-    AlterDomainStmt CreateTrigStmt CreateStatsStmt CreateExtensionStmt CallStmt RuleStmt
-    CreateRangeStmt CheckPointStmt""".split()
+    [
+        "SelectStmt",
+        "InsertStmt",
+        "UpdateStmt",
+        "DeleteStmt",
+        "MergeStmt",
+        "TransactionStmt",
+        "VariableSetStmt",
+        "VariableShowStmt",
+        "ExplainStmt",
+        "DeclareCursorStmt",
+        "FetchStmt",
+        "ClosePortalStmt",
+        "CopyStmt",
+        "TruncateStmt",
+        "LockStmt",
+        "NotifyStmt",
+        "ListenStmt",
+        "UnlistenStmt",
+        "ConstraintsSetStmt",
+        "CreateStmt",
+        "CreateTableAsStmt",
+        "AlterTableStmt",
+        "AlterObjectSchemaStmt",
+        "IndexStmt",
+        "DropStmt",
+        "ViewStmt",
+        "CommentStmt",
+        "CreateSeqStmt",
+        "AlterSeqStmt",
+        "RenameStmt",
+        "VacuumStmt",
+        "ReindexStmt",
+        "ClusterStmt",
+        "RefreshMatViewStmt",
+        "PrepareStmt",
+        "ExecuteStmt",
+        "DeallocateStmt",
+        "CreateEnumStmt",
+        "AlterEnumStmt",
+        "CompositeTypeStmt",
+        "CreateDomainStmt",
+        "AlterDomainStmt",
+        "CreateTrigStmt",
+        "CreateStatsStmt",
+        "CreateExtensionStmt",
+        "CallStmt",
+        "RuleStmt",
+        "CreateRangeStmt",
+        "CheckPointStmt",
+    ]
 )
 _PINNING_KINDS: Final = frozenset(
-    "ListenStmt UnlistenStmt PrepareStmt DeallocateStmt LoadStmt DoStmt CallStmt DiscardStmt".split()
+    [
+        "ListenStmt",
+        "UnlistenStmt",
+        "PrepareStmt",
+        "DeallocateStmt",
+        "LoadStmt",
+        "DoStmt",
+        "CallStmt",
+        "DiscardStmt",
+    ]
 )
 _FORBIDDEN_SETTINGS: Final = frozenset(("role", "session_authorization", "search_path"))
 _FORBIDDEN_FUNCTIONS: Final = frozenset(
-    """query_to_xml query_to_xmlschema query_to_xml_and_xmlschema cursor_to_xml
-    cursor_to_xmlschema ts_stat ts_rewrite dblink dblink_exec dblink_connect dblink_connect_u
-    dblink_open dblink_fetch dblink_send_query crosstab crosstab2 crosstab3 crosstab4 crosstabn
-    connectby xpath_table""".split()
+    [
+        "query_to_xml",
+        "query_to_xmlschema",
+        "query_to_xml_and_xmlschema",
+        "cursor_to_xml",
+        "cursor_to_xmlschema",
+        "ts_stat",
+        "ts_rewrite",
+        "dblink",
+        "dblink_exec",
+        "dblink_connect",
+        "dblink_connect_u",
+        "dblink_open",
+        "dblink_fetch",
+        "dblink_send_query",
+        "crosstab",
+        "crosstab2",
+        "crosstab3",
+        "crosstab4",
+        "crosstabn",
+        "connectby",
+        "xpath_table",
+    ]
 )
 
 
@@ -110,19 +181,17 @@ def classify(statement: bytes) -> Statement:
 
 def _parsed(statement: bytes) -> Statement:
     try:
-        nodes = [raw.stmt for raw in pglast.parse_sql(statement.decode())]
+        nodes = [raw.stmt for raw in pglast.parse_sql(statement.decode()) if raw.stmt is not None]
     except (pglast.parser.ParseError, UnicodeDecodeError):
         return Statement(pins=True, refusal="it cannot be parsed", parsed=False)
     if len(nodes) == 1:
         (node,) = nodes
-        if isinstance(node, ast.DeclareCursorStmt) and node.options & _CURSOR_HOLD:
-            return Statement(holds=node.portalname, pins=_pins(node), refusal=_refusal(node))
+        if isinstance(node, ast.DeclareCursorStmt) and _is_held(node):
+            return Statement(holds=node.portalname or "", pins=_pins(node), refusal=_refusal(node))
         if isinstance(node, ast.ClosePortalStmt):
             return Statement(closes=node.portalname or "*")
-    elif any(isinstance(n, ast.DeclareCursorStmt) and n.options & _CURSOR_HOLD for n in nodes):
-        return Statement(pins=True, refusal=next(filter(None, map(_refusal, nodes)), ""))
     return Statement(
-        pins=any(map(_pins, nodes)),
+        pins=any(_pins(node) or _is_held(node) for node in nodes),
         refusal=next(filter(None, map(_refusal, nodes)), ""),
     )
 
@@ -130,10 +199,15 @@ def _parsed(statement: bytes) -> Statement:
 _parsed_cached: Final = lru_cache(maxsize=4096)(_parsed)
 
 
+def _is_held(node: ast.Node) -> bool:
+    """Whether the statement declares a cursor that outlives its transaction."""
+    return isinstance(node, ast.DeclareCursorStmt) and bool((node.options or 0) & _CURSOR_HOLD)
+
+
 def _walk(node: Any) -> Iterator[ast.Node]:
     if isinstance(node, ast.Node):
         yield node
-        for name in node.__slots__:
+        for name in type(node).__slots__:  # type: ignore[attr-defined]
             yield from _walk(getattr(node, name))
     elif isinstance(node, tuple | list):
         for item in node:
@@ -141,7 +215,7 @@ def _walk(node: Any) -> Iterator[ast.Node]:
 
 
 def _function(call: ast.FuncCall) -> str:
-    return str(call.funcname[-1].sval).lower()
+    return str(call.funcname[-1].sval).lower() if call.funcname else ""
 
 
 def _pins(statement: ast.Node) -> bool:
@@ -192,4 +266,4 @@ def _may_escape(call: ast.FuncCall) -> bool:
         first = first.arg
     if not isinstance(first, ast.A_Const) or not isinstance(first.val, ast.String):
         return True
-    return first.val.sval.lower() in _FORBIDDEN_SETTINGS
+    return (first.val.sval or "").lower() in _FORBIDDEN_SETTINGS

@@ -8,9 +8,9 @@ field (startup, password, terminate, function call) cannot be sent at all.
 Source: PostgreSQL manual, "Message Formats", protocol 3.
 """
 
+import struct
 from collections.abc import Callable
 from struct import Struct
-from struct import error as StructError
 from typing import Final
 
 from mtdd_router.pb import messages_pb2 as pb
@@ -44,7 +44,9 @@ def batch_message(kind: bytes, body: bytes) -> pb.BatchMessage:
     try:
         reader = _READERS[kind]
     except KeyError:
-        raise ValueError(f"libpq sent a message of type {kind!r}, which has no place here") from None
+        raise ValueError(
+            f"libpq sent a message of type {kind!r}, which has no place here"
+        ) from None
     return reader(body)
 
 
@@ -58,9 +60,7 @@ def _read_parse(body: bytes) -> pb.BatchMessage:
     statement, position = _text(body, position)
     (count,) = _INT16.unpack_from(body, position)
     types = Struct(f"!{count}I").unpack_from(body, position + 2)
-    return pb.BatchMessage(
-        parse=pb.Parse(name=name, statement=statement, parameter_types=types)
-    )
+    return pb.BatchMessage(parse=pb.Parse(name=name, statement=statement, parameter_types=types))
 
 
 def _read_formats(body: bytes, position: int) -> tuple[tuple[int, ...], int]:
@@ -115,8 +115,8 @@ _READERS: Final[dict[bytes, Callable[[bytes], pb.BatchMessage]]] = {
     b"D": _read_describe,
     b"E": _read_execute,
     b"C": _read_close,
-    b"S": lambda body: pb.BatchMessage(sync=pb.Sync()),
-    b"H": lambda body: pb.BatchMessage(flush=pb.Flush()),
+    b"S": lambda _: pb.BatchMessage(sync=pb.Sync()),
+    b"H": lambda _: pb.BatchMessage(flush=pb.Flush()),
 }
 
 
@@ -139,7 +139,7 @@ def batch_bytes(batch: pb.Batch) -> bytes:
     """
     try:
         return b"".join(_compose(message) for message in batch.messages)
-    except StructError as exc:
+    except struct.error as exc:
         raise ValueError(f"a number in the batch is out of range: {exc}") from exc
 
 

@@ -1,12 +1,12 @@
 """The one table of gRPC status codes <-> exceptions."""
 
-from typing import Final
+from typing import Final, cast
 
 import grpc
 
 from mtdd_router import errors
 
-__all__ = ["EXCEPTIONS", "exception_for"]
+__all__ = ["EXCEPTIONS", "exception_for", "status_of"]
 
 EXCEPTIONS: Final[dict[grpc.StatusCode, type[errors.ShardError]]] = {
     grpc.StatusCode.OK: errors.ShardUnavailable,
@@ -29,12 +29,17 @@ EXCEPTIONS: Final[dict[grpc.StatusCode, type[errors.ShardError]]] = {
 }
 
 
+def status_of(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
+    """Return the status code and details of a failed call."""
+    # Every RpcError of a call is that call as well, which the types do not say.
+    call = cast(grpc.Call, error)
+    return call.code(), call.details() or ""
+
+
 def exception_for(error: grpc.RpcError, shard: str, address: str) -> errors.ShardError:
     """Return the exception for a failed call, naming the shard and its address."""
     where = f"shard {shard!r} at {address}" if shard else f"the shard server at {address}"
-    if not isinstance(error, grpc.Call):
-        return errors.ShardUnavailable(f"Cannot reach {where}: {error}")
-    code, details = error.code(), error.details() or ""
+    code, details = status_of(error)
     match code:
         case grpc.StatusCode.UNIMPLEMENTED:
             text = f"What answers as {where} is not a shard server ({details}). Check the address."

@@ -19,8 +19,9 @@ __all__ = ["ConnectionLost", "PostgresConnection"]
 _LENGTH: Final = Struct("!I")
 _BUFFER_BYTES: Final = 1 << 20
 
-_ROW, _COPY_DATA = ord("D"), ord("d")
-_COPY_IN, _COPY_BOTH = ord("G"), ord("W")
+# Rows and COPY data may be large, and are passed on as they come.
+_PASSED_ON: Final = (ord("D"), ord("d"))
+_COPY_STARTS: Final = (ord("G"), ord("W"))
 _READY, _COMPLETE, _ERROR = ord("Z"), ord("C"), ord("E")
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
 _COPY_IN, _COPY_BOTH = ord("G"), ord("W")
@@ -63,6 +64,9 @@ class PostgresConnection(asyncio.Protocol):
         self._buffered = 0
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._transport.set_write_buffer_limits(_BUFFER_BYTES)
         self._transport.set_protocol(self)
 
     @classmethod
@@ -152,6 +156,12 @@ class PostgresConnection(asyncio.Protocol):
             parts.append(part)
         return b"".join(parts)
 
+    async def ask(self, data: bytes) -> bool:
+        """Send one statement of the server's own; return whether it succeeded."""
+        self.send(data, syncs=1)
+        await self.complete()
+        return not self.failed
+
     async def unasked(self) -> bytes:
         """Wait for messages that arrive unasked, and return them.
 
@@ -174,9 +184,8 @@ class PostgresConnection(asyncio.Protocol):
         await request_cancel(self.dsn, self.process_id, self._secret_key)
 
     async def drained(self) -> None:
-        """Wait until what was sent has left for PostgreSQL, more or less."""
-        while self._transport.get_write_buffer_size() > _BUFFER_BYTES and self.lost is None:
-            await asyncio.sleep(0.002)
+        """Wait until PostgreSQL has taken most of what was sent."""
+        await self._writable.wait()
 
     def close(self) -> None:
         """Close the connection at once; PostgreSQL rolls back what is open."""
@@ -200,7 +209,7 @@ class PostgresConnection(asyncio.Protocol):
         while size - position >= 5:
             kind = data[position]
             end = position + 1 + _LENGTH.unpack_from(data, position + 1)[0]
-            if kind == _ROW or kind == _COPY_DATA:
+            if kind in _PASSED_ON:
                 if end > size and not self._prelude:
                     # A large row is passed on as it comes.
                     self._row_rest = end - size
@@ -222,7 +231,14 @@ class PostgresConnection(asyncio.Protocol):
         elif self._answered:
             self._wake()
 
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._writable.set()
         if self.lost is None:
             self.lost = str(exc) if exc else self._last_words()
         self._wake()
@@ -239,7 +255,7 @@ class PostgresConnection(asyncio.Protocol):
         elif kind == _ERROR:
             self.failed = True
             self._replies = 0
-        elif kind == _COPY_IN or kind == _COPY_BOTH:
+        elif kind in _COPY_STARTS:
             self._copy_in = True
         elif kind == _PARAMETER:
             name, value = data[position + 5 : end - 1].split(b"\0")

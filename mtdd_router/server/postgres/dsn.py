@@ -3,9 +3,9 @@
 A parameter that is not understood is refused by name, never ignored.
 """
 
-import os
 import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Self
 
 import psycopg
@@ -14,11 +14,14 @@ from psycopg import conninfo, pq
 __all__ = ["Dsn"]
 
 _UNDERSTOOD: Final = frozenset(
-    "host hostaddr port user password dbname sslmode sslrootcert sslcert sslkey sslpassword "
-    "connect_timeout options application_name fallback_application_name client_encoding "
-    "gssencmode target_session_attrs".split()
+    (
+        *("host", "hostaddr", "port", "user", "password", "dbname", "options"),
+        *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword"),
+        *("connect_timeout", "application_name", "fallback_application_name"),
+        *("client_encoding", "gssencmode", "target_session_attrs"),
+    )
 )
-_SSL_MODES: Final = frozenset("disable allow prefer require verify-ca verify-full".split())
+_SSL_MODES: Final = frozenset(["disable", "allow", "prefer", "require", "verify-ca", "verify-full"])
 _DEFAULT_SOCKET_FOLDERS: Final = ("/var/run/postgresql", "/tmp")  # noqa: S108 - libpq's own
 
 
@@ -94,9 +97,9 @@ class Dsn:
     def socket_path(self) -> str | None:
         """The path of the unix socket, or None for TCP."""
         if self.host.startswith("/"):
-            return os.path.join(self.host, f".s.PGSQL.{self.port}")
+            return f"{self.host}/.s.PGSQL.{self.port}"
         if self.host.startswith("@"):
-            return "\0" + os.path.join(self.host[1:], f".s.PGSQL.{self.port}")
+            return f"\0{self.host[1:]}/.s.PGSQL.{self.port}"
         return None
 
     def describe(self) -> str:
@@ -125,6 +128,6 @@ class Dsn:
 
 def _default_host(port: int) -> str:
     for folder in _DEFAULT_SOCKET_FOLDERS:
-        if os.path.exists(os.path.join(folder, f".s.PGSQL.{port}")):
+        if Path(folder, f".s.PGSQL.{port}").exists():
             return folder
     return "localhost"
