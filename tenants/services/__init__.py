@@ -12,6 +12,7 @@ from tenants.services.migrations import (
     MigrationOutcome,
     MigrationResult,
     MigrationTarget,
+    migrate_tenant,
     migrate_tenants,
 )
 from tenants.services.repair import check_shards
@@ -52,6 +53,7 @@ __all__ = [
     "get_tenant",
     "inspect_shards",
     "measure_contents",
+    "migrate_tenant",
     "migrate_tenants",
     "move_addresses",
     "register_shard",

@@ -22,9 +22,9 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
 from mtdd_router.context import maintenance
-from mtdd_router.errors import MTDDError
+from mtdd_router.errors import MTDDError, TenantDoesNotExist
 from mtdd_router.types import TenantState
-from tenants.errors import MigrationFailed, TenantBusy
+from tenants.errors import MigrationFailed, WrongTenantState
 from tenants.models import Tenant
 from tenants.services.agreement import record
 from tenants.services.locks import tenant_lock
@@ -36,6 +36,7 @@ __all__ = [
     "MigrationTarget",
     "apply_migrations",
     "is_migrated",
+    "migrate_tenant",
     "migrate_tenants",
 ]
 
@@ -125,6 +126,29 @@ def migrate_tenants(
     return results
 
 
+def migrate_tenant(tenant: Tenant, target: MigrationTarget = NEWEST) -> tuple[str, ...]:
+    """Migrate one tenant, and return the migrations applied, or undone.
+
+    Raises:
+        TenantBusy, TenantDoesNotExist, WrongTenantState: naming the tenant.
+        MigrationFailed: naming it; migrations before the failing one stay.
+    """
+    locked = tenant.name
+    with tenant_lock(locked):
+        try:
+            tenant.refresh_from_db(fields=("name", "state", "epoch"))
+        except Tenant.DoesNotExist:
+            raise TenantDoesNotExist(f"Tenant {locked!r} has been deleted.") from None
+        if tenant.name != locked:
+            raise TenantDoesNotExist(f"Tenant {locked!r} is called {tenant.name!r} now.")
+        if tenant.state not in _MIGRATABLE:
+            raise WrongTenantState(f"Tenant {tenant.name!r} is {tenant.state}; it is not migrated.")
+        changed = apply_migrations(tenant.name, target)
+        if changed:
+            record(tenant, migrated_at=timezone.now())
+    return changed
+
+
 def apply_migrations(tenant: str, target: MigrationTarget = NEWEST) -> tuple[str, ...]:
     """Migrate one tenant, in any state, and return the migrations (un)applied.
 
@@ -173,17 +197,9 @@ def _migrate(tenant: Tenant, target: MigrationTarget) -> MigrationResult:
     start = perf_counter()
     result = partial(MigrationResult, tenant.name, tenant.shard.name)
     try:
-        with tenant_lock(tenant.name):
-            tenant.refresh_from_db(fields=("name", "state", "epoch"))
-            if tenant.state not in _MIGRATABLE:
-                return result(MigrationOutcome.SKIPPED, error=f"The tenant is {tenant.state}.")
-            changed = apply_migrations(tenant.name, target)
-            if changed:
-                record(tenant, migrated_at=timezone.now())
-    except Tenant.DoesNotExist:
-        return result(MigrationOutcome.SKIPPED, error="The tenant has been deleted.")
-    except TenantBusy as exc:
-        return result(MigrationOutcome.FAILED, error=str(exc))
+        changed = migrate_tenant(tenant, target)
+    except (WrongTenantState, TenantDoesNotExist) as exc:
+        return result(MigrationOutcome.SKIPPED, error=str(exc))
     except MTDDError as exc:
         return result(MigrationOutcome.FAILED, seconds=perf_counter() - start, error=str(exc))
     outcome = MigrationOutcome.MIGRATED if changed else MigrationOutcome.UNCHANGED

@@ -1,0 +1,259 @@
+"""The admin of tenants: creating one here provisions it, deleting one here drops it.
+
+Placement and isolation cannot be changed once a tenant is there; its name can, which
+renames it through the service.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from mtdd_router.errors import InvalidTenantName, ShardError
+from mtdd_router.types import Isolation, TenantState
+from tenants import services
+from tenants.admin.badges import badge, link, size
+from tenants.admin.base import ServiceAdmin
+from tenants.admin.generics import ModelForm
+from tenants.errors import ShardRegistryError, TenantAlreadyExists
+from tenants.models import Shard, Tenant
+from tenants.services import MigrationOutcome
+
+__all__ = ["TenantAdmin"]
+
+_KINDS = {
+    TenantState.ACTIVE: "good",
+    TenantState.FROZEN: "cold",
+    TenantState.CREATING: "waiting",
+    TenantState.DELETING: "bad",
+}
+_SIZE_TIMEOUT = 1.0
+
+
+class TenantForm(ModelForm[Tenant]):
+    """A new tenant: where it lives may be left to the placement."""
+
+    shard = forms.ModelChoiceField(
+        Shard.objects.filter(accepts_tenants=True),
+        required=False,
+        label=_("Shard"),
+        empty_label=_("the least loaded one"),
+        help_text=_("Where its data will live. It cannot be changed here later."),
+    )
+
+    class Meta:
+        model = Tenant
+        fields = ("name", "shard", "isolation")
+
+
+class RenameForm(ModelForm[Tenant]):
+    """What can be changed of a tenant: its name."""
+
+    class Meta:
+        model = Tenant
+        fields = ("name",)
+        help_texts = {
+            "name": _(
+                "Also its Django alias. Renaming moves no data; code that names the tenant "
+                "must use the new name at once."
+            )
+        }
+
+
+@admin.register(Tenant)
+class TenantAdmin(ServiceAdmin[Tenant]):
+    """Tenants, with their sizes."""
+
+    list_display = (
+        "name",
+        "state_badge",
+        "shard_link",
+        "isolation",
+        "live_size",
+        "migrated_at",
+        "created_at",
+    )
+    list_filter = ("state", "shard", "isolation")
+    list_select_related = ("shard",)
+    list_per_page = 50
+    search_fields = ("name", "namespace")
+    search_help_text = _("Search by name or namespace.")
+    actions = ("freeze_selected", "unfreeze_selected", "migrate_selected")
+    add_fieldsets = (
+        (
+            None,
+            {
+                "fields": ("name", "shard", "isolation"),
+                "description": _(
+                    "Saving creates the tenant at once: its role and namespace on the shard, "
+                    "then its tables. That takes a second or so."
+                ),
+            },
+        ),
+    )
+    placement_fields = ("shard_link", "isolation", "namespace", "role", "epoch")
+    life_fields = ("state_badge", "live_size", "migrated_at", "created_at", "updated_at")
+    change_fieldsets = (
+        (None, {"fields": ("name",)}),
+        (_("Life"), {"fields": life_fields}),
+        (_("Placement"), {"fields": placement_fields}),
+    )
+    error_fields: ClassVar[Mapping[type[Exception], str]] = {
+        InvalidTenantName: "name",
+        TenantAlreadyExists: "name",
+        ShardRegistryError: "shard",
+        ShardError: "shard",
+    }
+    object_actions: ClassVar[Mapping[str, str]] = {
+        "_freeze": "Freeze",
+        "_unfreeze": "Unfreeze",
+        "_migrate": "Migrate",
+    }
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: Tenant | None = None,
+        change: bool = False,  # noqa: FBT001, FBT002 - Django's signature
+        **kwargs: Any,
+    ) -> type[ModelForm[Tenant]]:
+        kwargs["form"] = TenantForm if obj is None else RenameForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fieldsets(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django's signature
+        obj: Tenant | None = None,
+    ) -> Any:
+        return self.add_fieldsets if obj is None else self.change_fieldsets
+
+    def get_readonly_fields(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django's signature
+        obj: Tenant | None = None,
+    ) -> Any:
+        return () if obj is None else (*self.life_fields, *self.placement_fields)
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        changes = super().get_changelist_instance(request)
+        if request.method == "GET":
+            rows: list[Tenant] = list(changes.result_list)
+            sizes = services.tenant_sizes(rows, timeout=_SIZE_TIMEOUT)
+            for tenant in rows:
+                vars(tenant)["live_size"] = sizes.get(tenant.name)
+            changes.result_list = rows
+        return changes
+
+    def available_actions(self, obj: Tenant) -> dict[str, str]:
+        wanted = {
+            TenantState.ACTIVE: ("_freeze", "_migrate"),
+            TenantState.FROZEN: ("_unfreeze", "_migrate"),
+        }.get(TenantState(obj.state), ())
+        return {name: self.object_actions[name] for name in wanted}
+
+    # Columns
+
+    @admin.display(description=_("state"), ordering="state")
+    def state_badge(self, tenant: Tenant) -> str:
+        return badge(str(tenant.get_state_display()), _KINDS[TenantState(tenant.state)])
+
+    @admin.display(description=_("shard"), ordering="shard__name")
+    def shard_link(self, tenant: Tenant) -> str:
+        url = reverse(
+            "admin:tenants_shard_change",
+            args=(tenant.shard_id,),
+            current_app=self.admin_site.name,
+        )
+        return link(url, tenant.shard.name)
+
+    @admin.display(description=_("size"))
+    def live_size(self, tenant: Tenant) -> str:
+        if "live_size" not in vars(tenant):
+            sizes = services.tenant_sizes([tenant], timeout=_SIZE_TIMEOUT)
+            vars(tenant)["live_size"] = sizes.get(tenant.name)
+        return size(vars(tenant)["live_size"])
+
+    # Actions
+
+    @admin.action(description=_("Freeze: answer no queries"), permissions=["change"])
+    def freeze_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
+        self.for_each(request, queryset, lambda t: services.freeze_tenant(t.name), "Frozen")
+
+    @admin.action(description=_("Unfreeze: answer again"), permissions=["change"])
+    def unfreeze_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
+        self.for_each(request, queryset, lambda t: services.unfreeze_tenant(t.name), "Unfrozen")
+
+    @admin.action(description=_("Migrate to the newest migrations"), permissions=["change"])
+    def migrate_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
+        results = services.migrate_tenants(queryset.select_related("shard"))
+        good = (MigrationOutcome.MIGRATED, MigrationOutcome.UNCHANGED)
+        for result in results:
+            if result.outcome not in good:
+                level = (
+                    messages.ERROR
+                    if result.outcome is MigrationOutcome.FAILED
+                    else messages.WARNING
+                )
+                self.message_user(request, f"{result.tenant}: {result.error}", level)
+        done = [result for result in results if result.outcome in good]
+        if done:
+            changed = sum(1 for result in done if result.changed)
+            text = ngettext(
+                "%(count)d tenant is at the newest migrations (%(changed)d had some to apply).",
+                "%(count)d tenants are at the newest migrations (%(changed)d had some to apply).",
+                len(done),
+            )
+            self.message_user(request, text % {"count": len(done), "changed": changed})
+
+    def act(self, obj: Tenant, action: str) -> str:
+        if action == "_freeze":
+            services.freeze_tenant(obj.name)
+            return f"Tenant {obj.name} is frozen: it answers no queries until it is unfrozen."
+        if action == "_unfreeze":
+            services.unfreeze_tenant(obj.name)
+            return f"Tenant {obj.name} is active."
+        changed = services.migrate_tenant(obj)
+        return f"Tenant {obj.name} is at the newest migrations; {len(changed)} were applied."
+
+    # Services
+
+    def create(self, form: ModelForm[Tenant]) -> Tenant:
+        data = form.cleaned_data
+        return services.create_tenant(
+            data["name"],
+            shard=data["shard"].name if data["shard"] else None,
+            isolation=Isolation(data["isolation"]),
+        )
+
+    def change(self, original: Tenant, form: ModelForm[Tenant]) -> Tenant:
+        if form.cleaned_data["name"] == original.name:
+            return original
+        return services.rename_tenant(original.name, form.cleaned_data["name"])
+
+    def remove(self, obj: Tenant) -> None:
+        services.delete_tenant(obj.name)
+
+    def must_type(self, obj: Tenant) -> str:
+        return obj.name
+
+    def losses(self, obj: Tenant) -> Mapping[str, object]:
+        contents = services.measure_contents(obj)
+        unknown = _("not known")
+        rows: dict[object, object] = {
+            _("tenant"): obj.name,
+            _("shard"): obj.shard,
+            obj.get_isolation_display(): obj.namespace,
+            _("size"): unknown if contents.size_bytes is None else size(contents.size_bytes),
+            _("tables"): unknown if contents.tables is None else contents.tables,
+            _("rows"): unknown if contents.rows is None else f"about {contents.rows:,}",
+        }
+        if contents.error:
+            rows[_("warning")] = contents.error
+        return {str(name): value for name, value in rows.items()}
