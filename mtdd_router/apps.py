@@ -1,6 +1,6 @@
 """The Django app: what has to be registered once per process."""
 
-from django.apps import AppConfig, apps
+from django.apps import AppConfig
 
 from mtdd_router.backend.routes import set_route_source
 from mtdd_router.context import maintenance_active
@@ -21,6 +21,5 @@ class MTDDRouterConfig(AppConfig):
         from mtdd_router import checks, managers
 
         set_route_source(directory, maintenance=maintenance_active)
-        managers.install(apps.get_models(include_auto_created=True))
         managers.watch()
         checks.register_checks()

@@ -73,13 +73,13 @@ class TenantManager(BaseManager[M]):
 
 
 def install(models: Iterable[type[Model]]) -> None:
-    """Give the managers of *models* that want it their ``.mtdd()``.
+    """Give the managers of *models* their ``.mtdd()``.
 
     Raises:
         ConfigurationError: naming the model, if a subclass of its manager cannot be made.
     """
     # All are listed before any is changed: a parent's managers are its children's too.
-    plan = [(model, list(model._meta.managers)) for model in models if is_wanted(model)]
+    plan = [(model, list(model._meta.managers)) for model in models]
     for model, managers in plan:
         try:
             _install(model, managers)
@@ -108,12 +108,14 @@ def is_wanted(model: type[Model]) -> bool:
 
 
 def watch() -> None:
-    """Serve the models that are defined from now on as well."""
+    """Serve the models that are there and want it, and those defined from now on."""
+    install(filter(is_wanted, apps.get_models(include_auto_created=True)))
     class_prepared.connect(_on_class_prepared, dispatch_uid="mtdd_router.managers")
 
 
 def _on_class_prepared(*, sender: type[Model], **_: Any) -> None:
-    install([sender])
+    if is_wanted(sender):
+        install([sender])
 
 
 def _install(model: type[Model], managers: list[Any]) -> None:
