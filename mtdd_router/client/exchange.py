@@ -11,7 +11,6 @@ the server says that it had no effect; inside a transaction nothing is ever
 sent again.
 """
 
-import re
 import time
 from collections.abc import Mapping
 from typing import Final, NoReturn
@@ -23,15 +22,13 @@ from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.wire import frontend, reasons
 from mtdd_router.wire.backend import command_complete, error_response, ready_for_query
-from mtdd_router.wire.framing import messages
+from mtdd_router.wire.begin import is_begin
+from mtdd_router.wire.framing import HEADER_BYTES, messages
 
 __all__ = ["Exchange", "ExchangeFailed"]
 
 _QUERY: Final = ord("Q")
 _COPY: Final = frozenset(map(ord, "dcf"))
-_BEGIN: Final = re.compile(
-    rb"BEGIN(?: ISOLATION LEVEL [A-Z ]+?)?(?: READ (?:ONLY|WRITE))?(?: (?:NOT )?DEFERRABLE)?\Z"
-)
 _ENDINGS: Final = {b"COMMIT": b"COMMIT", b"ROLLBACK": b"ROLLBACK"}
 _OUTCOME_TRIES: Final = 5
 _STALE: Final = frozenset((pb.REASON_STALE_EPOCH, pb.REASON_TENANT_NOT_HERE))
@@ -82,6 +79,7 @@ class Exchange:
         self._begin = ""
         self._in_transaction = False
         self._answered_some = False
+        self._copying = False
         self.inflight = False
         self.pinned = False
 
@@ -115,6 +113,11 @@ class Exchange:
         Raises:
             ExchangeFailed: if there is no answer of PostgreSQL.
         """
+        if data[0] in _COPY and not self._copying:
+            # PostgreSQL ended the COPY with an error that libpq had not read yet.
+            data = _without_copy(data)
+            if not data:
+                return b""
         if data[0] == _QUERY:
             statement = data[5:-1]
             if not self._in_transaction and (local := self._answer_locally(statement)):
@@ -193,7 +196,7 @@ class Exchange:
             if (tag := _ENDINGS.get(statement)) is not None:
                 self._begin = ""
                 return command_complete(tag) + ready_for_query(b"I")
-        elif statement[:5] == b"BEGIN" and _BEGIN.match(statement) and not self.pinned:
+        elif statement[:5] == b"BEGIN" and is_begin(statement) and not self.pinned:
             self._begin = statement.decode()
             return command_complete(b"BEGIN") + ready_for_query(b"T")
         return b""
@@ -224,11 +227,13 @@ class Exchange:
         session.send(request, context)
 
     def _completed(self, session: Session, answer: bytes, *, pinned: bool) -> None:
+        request, self._request = self._request, None
         self._begin = ""
-        self._request = None
         self.pinned = pinned
+        self._copying = request is not None and not request.HasField("batch")
         if answer[-6:-1] == _READY:
             self._in_transaction = answer[-1:] != b"I"
+            self._copying = False
             if not self._in_transaction and not pinned:
                 self._session = None
                 sessions_of(self._location.endpoint).release(session)  # type: ignore[union-attr]
@@ -238,9 +243,11 @@ class Exchange:
         error, location, session = response.error, self._location, self._session
         assert location is not None and session is not None  # noqa: PT018
         endpoint = location.endpoint
-        if not self._in_transaction and not response.pinned:
+        if not self._in_transaction:
             self._session = None
-            if error.reason == pb.REASON_DRAINING:
+            self.pinned = False
+            if response.pinned or error.reason == pb.REASON_DRAINING:
+                # What it still holds there is rolled back and cleaned.
                 session.close()
             else:
                 sessions_of(endpoint).release(session)
@@ -348,6 +355,16 @@ class Exchange:
 
 
 _READY: Final = ready_for_query(b"I")[:-1]
+
+
+def _without_copy(data: bytes) -> bytes:
+    """Return what follows the COPY messages at the start of *data*."""
+    position = 0
+    for kind, body in messages(data):
+        if kind[0] not in _COPY:
+            break
+        position += HEADER_BYTES + len(body)
+    return data[position:]
 
 
 def _copy(data: bytes) -> pb.CopyIn:

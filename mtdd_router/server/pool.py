@@ -40,6 +40,17 @@ class Backend(PostgresConnection):
     """
 
     profile: Profile | None = None
+    _declared: frozenset[str] = frozenset()
+
+    def start_switch(self, profile: Profile) -> tuple[bytes, int]:
+        """Return the messages that switch to *profile*, and their number of commands.
+
+        ``profile`` is None from here until the switch is known to be committed.
+        """
+        messages = profile.switch(self._declared)
+        self.profile = None
+        self._declared |= {name for name, _ in profile.settings}
+        return messages
 
 
 @dataclass(slots=True, eq=False)

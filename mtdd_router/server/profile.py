@@ -7,6 +7,7 @@ switch never shares a transaction that the statement could roll back and go on
 after: it would undo the switch.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,10 +42,12 @@ class Profile:
     search_path: str
     settings: tuple[tuple[str, str], ...] = ()
 
-    def switch(self, current: "Profile | None") -> tuple[bytes, int]:
-        """Return the messages that switch from *current*, and their number of commands.
+    def switch(self, declared: Collection[str]) -> tuple[bytes, int]:
+        """Return the messages that switch to this profile, and their number of commands.
 
-        Without *current* the connection is fresh or cleaned.
+        Args:
+            declared: the settings that profiles may have left on the connection;
+                those that this one does not set are reset.
         """
         timezone = None
         others: list[tuple[str, bytes | None]] = []
@@ -53,11 +56,8 @@ class Profile:
                 timezone = value.encode()
             else:
                 others.append((name, value.encode()))
-        if current is not None:
-            kept = {name for name, _ in self.settings}
-            others += [
-                (n, None) for n, _ in current.settings if n not in kept and n.lower() != "timezone"
-            ]
+        kept = {name for name, _ in self.settings}
+        others += [(n, None) for n in declared if n not in kept and n.lower() != "timezone"]
         path = self.search_path.encode() if self.search_path else None
         parts = [
             frontend.bind(_NAME, [self.role.encode() or b"none", path, timezone]),

@@ -23,6 +23,7 @@ from mtdd_router.server.statements import ORDINARY, Statement, classify
 from mtdd_router.server.targets import Refused, Resolved, Targets, error
 from mtdd_router.wire import frontend
 from mtdd_router.wire.backend import error_fields
+from mtdd_router.wire.begin import is_begin
 
 __all__ = ["Session"]
 
@@ -103,7 +104,8 @@ class Session:
             await self._run(request, write)
         except Refused as exc:
             self._outcome.outcome = service_pb.OUTCOME_FAILED
-            await write(pb.SessionResponse(complete=True, error=exc.error, pinned=self._holds))
+            held = self._backend is not None
+            await write(pb.SessionResponse(complete=True, error=exc.error, pinned=held))
         except ConnectionLost as exc:
             await self._lost(exc, write)
         finally:
@@ -211,6 +213,8 @@ class Session:
             self._context = request.context
             if held is None:
                 self._resolved = None
+        if request.begin and not is_begin(request.begin.encode()):
+            raise Refused(error(pb.REASON_INVALID_REQUEST, "begin is not a plain BEGIN."))
         if self._context is None:
             raise Refused(error(pb.REASON_INVALID_REQUEST, "The first request has no context."))
         resolved = self._resolved
@@ -256,8 +260,7 @@ class Session:
         elif known.fusable and switched:
             backend.send(_begin_messages(request.begin) + _one_statement(text), syncs=1, prelude=1)
         elif known.fusable and not request.begin:
-            before, commands = resolved.profile.switch(backend.profile)
-            backend.profile = None
+            before, commands = backend.start_switch(resolved.profile)
             backend.send(before + _one_statement(text), syncs=1, prelude=commands)
         else:
             # A switch never shares a transaction with BEGIN: a rollback would undo it.
@@ -310,8 +313,7 @@ class Session:
         backend.send(data, syncs=syncs, replies=replies, prelude=prelude)
 
     async def _switch(self, backend: Backend, resolved: Resolved) -> None:
-        before, commands = resolved.profile.switch(backend.profile)
-        backend.profile = None
+        before, commands = backend.start_switch(resolved.profile)
         backend.send(before + frontend.SYNC, syncs=1, prelude=commands)
         await backend.complete()
         self._check_switch(backend, resolved)
@@ -348,9 +350,7 @@ class Session:
     def _note(self, backend: Backend, statement: Statement, resolved: Resolved) -> None:
         """Draw the conclusions of a finished request."""
         failed = backend.failed
-        self._outcome.outcome = (
-            service_pb.OUTCOME_FAILED if failed else service_pb.OUTCOME_SUCCEEDED
-        )
+        self._outcome.outcome = _outcome(backend)
         if backend.profile is None and not failed and backend.status == b"I":
             # The switch shared the statement's Sync, and both were committed.
             backend.profile = resolved.profile
@@ -422,20 +422,29 @@ class Session:
 
     async def _settle(self, backend: Backend) -> None:
         """The client is gone while a request runs: cancel it, and note what became of it."""
+        if self._copying:
+            # A COPY whose end was not sent never takes effect.
+            self._outcome.outcome = service_pb.OUTCOME_FAILED
+            self._pool.discard(backend)
+            return
         try:
             async with asyncio.timeout(_SETTLE_SECONDS):
-                if not self._copying:
-                    await backend.cancel()
-                    await backend.complete()
+                await backend.cancel()
+                await backend.complete()
         except (ConnectionLost, TimeoutError, OSError):
             self._outcome.outcome = service_pb.OUTCOME_UNSPECIFIED
         else:
-            whole = backend.status == b"I" and not backend.failed and not self._copying
-            self._outcome.outcome = (
-                service_pb.OUTCOME_SUCCEEDED if whole else service_pb.OUTCOME_FAILED
-            )
+            self._outcome.outcome = _outcome(backend)
         finally:
             self._pool.discard(backend)
+
+
+def _outcome(backend: Backend) -> service_pb.Outcome:
+    """Return what became of the request that just finished on *backend*."""
+    # The COMMIT of a failed transaction is answered with ROLLBACK. What was done
+    # inside a transaction that is still open has had no effect yet.
+    took_effect = not backend.failed and backend.status == b"I" and backend.tag != b"ROLLBACK"
+    return service_pb.OUTCOME_SUCCEEDED if took_effect else service_pb.OUTCOME_FAILED
 
 
 def _name(resolved: Resolved) -> str:
