@@ -72,6 +72,13 @@ def make_stack() -> Iterator[Callable[..., Stack]]:
         yield make
 
 
+@pytest.fixture
+def stack_folder() -> Iterator[Path]:
+    """A folder for a stack, which PostgreSQL's account can reach."""
+    with _stack_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(stack: Stack) -> None:
     """Start the stack before pytest-django makes its test database."""

@@ -101,10 +101,11 @@ def stop_stack(folder: Path) -> bool:
     state = StackState.read(folder)
     if state is None:
         return False
-    supervisor = process_of(state.supervisor)
+    identity = state.supervisor
+    supervisor = process_of(identity)
     if supervisor is not None:
         supervisor.send_signal(signal.SIGTERM)
-        if not wait_until(lambda: not supervisor.is_running(), timeout=_STOP_TIMEOUT):
+        if not wait_until(lambda: process_of(identity) is None, timeout=_STOP_TIMEOUT):
             raise StackError(
                 f"The stack's supervisor (process {supervisor.pid}) does not end; "
                 f"see {folder / 'logs'}."

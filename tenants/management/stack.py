@@ -8,14 +8,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
-from rich.console import Console
 from rich.table import Table
 
 from mtdd_router.embedded import StackStatus
+from tenants.management.output import styled, table
 
-__all__ = ["prepare_in_child", "show_status", "stack_folder", "status_as_data"]
-
-_STYLES = {"running": "green", "starting": "yellow", "stopped": "dim", "crashed": "red"}
+__all__ = ["prepare_in_child", "stack_folder", "status_as_data", "status_table"]
 
 
 def stack_folder() -> Path:
@@ -61,21 +59,17 @@ def prepare_in_child() -> None:
         raise CommandError(f"The stack runs, but could not be prepared:\n{done.stdout.strip()}")
 
 
-def show_status(console: Console, status: StackStatus) -> None:
-    """Print the status as a table."""
-    table = Table(
-        title=f"Stack: [{_STYLES[status.status]}]{status.status}[/]", title_justify="left"
-    )
-    for heading in ("server", "what", "address", "answers"):
-        table.add_column(heading)
-    for service in status.services:
-        answers = "[green]yes[/]" if service.answers else "[red]no[/]"
-        table.add_row(service.name, service.kind, service.address, answers)
-    console.print(table)
+def status_table(status: StackStatus) -> Table:
+    """Return the servers of the stack as a table for people."""
+    rows = [
+        (service.name, service.kind, service.address, styled("up" if service.answers else "down"))
+        for service in status.services
+    ]
+    return table(("Server", "What", "Address", "State"), rows)
 
 
 def status_as_data(status: StackStatus) -> dict[str, Any]:
-    """Return the status as plain values, for ``--json``."""
+    """Return the status as plain values."""
     return {
         "status": status.status,
         "healthy": status.healthy,

@@ -6,12 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from rich.console import Console
+from django.core.management.base import CommandError, CommandParser
 
 from mtdd_router.embedded import (
     Stack,
-    StackError,
     StackOptions,
     StackRunning,
     asked_to_stop,
@@ -20,7 +18,13 @@ from mtdd_router.embedded import (
     stop_stack,
     supervise,
 )
-from tenants.management.stack import prepare_in_child, show_status, stack_folder
+from tenants.management.base import RegistryCommand
+from tenants.management.stack import (
+    prepare_in_child,
+    stack_folder,
+    status_as_data,
+    status_table,
+)
 
 _NEXT = """
 [bold]Next[/]
@@ -34,7 +38,7 @@ _NEXT = """
 _NEXT_DETACHED = "  python manage.py mtdd_down              stop it; its data stays"
 
 
-class Command(BaseCommand):
+class Command(RegistryCommand):
     """Start, migrate, register, and supervise until Ctrl-C."""
 
     help = (
@@ -44,6 +48,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--shards", type=_positive, help="how many; at first 2")
         parser.add_argument("--detach", action="store_true", help="go on in the background")
         parser.add_argument(
@@ -64,46 +69,48 @@ class Command(BaseCommand):
         )
         parser.add_argument("--no-input", action="store_true", help="ask nothing")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def run(self, options: dict[str, Any]) -> None:
         folder = stack_folder()
-        console = Console(file=self.stdout, highlight=False)
         wanted = _options(options)
         try:
             if options["reset"]:
                 self._reset(folder, ask=not options["no_input"])
             if options["detach"]:
-                self._run_detached(folder, wanted, console)
+                self._run_detached(folder, wanted)
             else:
-                self._run(folder, wanted, console)
+                self._run_here(folder, wanted)
         except StackRunning:
             prepare_in_child()
-            console.print("The stack is already running.")
-            show_status(console, stack_status(folder))
-        except StackError as exc:
-            raise CommandError(str(exc)) from exc
+            self._show(folder, "The stack is already running.")
 
-    def _run(self, folder: Path, wanted: StackOptions, console: Console) -> None:
-        with asked_to_stop() as stop, Stack(folder, wanted, report=console.print) as stack:
+    def _run_here(self, folder: Path, wanted: StackOptions) -> None:
+        with asked_to_stop() as stop, Stack(folder, wanted, report=self.output.text) as stack:
             if stop.is_set():
                 return
             prepare_in_child()
-            show_status(console, stack_status(folder))
-            console.print(f"{_NEXT}\nCtrl-C stops the stack; its data stays.", soft_wrap=True)
+            self._show(folder, _NEXT, "Ctrl-C stops the stack; its data stays.")
             supervise(stack, stop)
-            console.print("Stopping ...")
+            self.output.text("Stopping ...")
 
-    def _run_detached(self, folder: Path, wanted: StackOptions, console: Console) -> None:
+    def _run_detached(self, folder: Path, wanted: StackOptions) -> None:
         if stack_status(folder).status in {"running", "starting"}:
             raise StackRunning
-        with console.status("Starting the stack ..."):
-            start_detached(folder, wanted)
-            try:
-                prepare_in_child()
-            except CommandError:
-                stop_stack(folder)
-                raise
-        show_status(console, stack_status(folder))
-        console.print(f"{_NEXT}{_NEXT_DETACHED}", soft_wrap=True)
+        self.output.text("Starting the stack ...")
+        start_detached(folder, wanted)
+        try:
+            prepare_in_child()
+        except CommandError:
+            stop_stack(folder)
+            raise
+        self._show(folder, _NEXT + _NEXT_DETACHED)
+
+    def _show(self, folder: Path, *words: str) -> None:
+        status = stack_status(folder)
+        self.output.data(status_as_data(status))
+        self.output.text(status_table(status))
+        for word in words:
+            self.output.text(word)
+        self.stdout.flush()
 
     def _reset(self, folder: Path, *, ask: bool) -> None:
         if ask:
