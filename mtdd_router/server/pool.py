@@ -142,6 +142,12 @@ class BackendPool:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def leave(self, database: str) -> None:
+        """Close the idle connections to *database*."""
+        for backend in [item for item in self._idle if item.database == database]:
+            del self._idle[backend]
+            self._close(backend)
+
     async def parameters(self, database: str) -> Mapping[str, str]:
         """Return the parameter statuses of a fresh connection, opening one the first time.
 

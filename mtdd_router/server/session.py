@@ -174,6 +174,8 @@ class Session:
                 raise Refused(error(pb.REASON_INVALID_REQUEST, "The request has no payload."))
         if statement.refusal and resolved.guarded and statement.parsed:
             await self._refuse(resolved, statement)
+        if statement.database and not resolved.guarded:
+            self._pool.leave(statement.database)
         backend = self._backend
         if backend is None:
             backend = await self._acquire(resolved, request.timeout_ms)

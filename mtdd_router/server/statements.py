@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pglast
 from pglast import ast
-from pglast.enums import VariableSetKind
+from pglast.enums import ObjectType, VariableSetKind
 
 __all__ = ["ORDINARY", "Statement", "classify"]
 
@@ -31,6 +31,8 @@ class Statement:
         pins: it leaves state behind that a later statement may rely on.
         holds: the cursor that it declares WITH HOLD, or empty.
         closes: the cursor that it closes, ``*`` for all, or empty.
+        database: the database that it drops, renames or copies, which nobody may
+            be connected to meanwhile; or empty.
         refusal: why a tenant may not run it; empty if it may.
         parsed: the parser understood it. PostgreSQL will say what is wrong with
             one that it did not, but it must not run.
@@ -40,6 +42,7 @@ class Statement:
     pins: bool = False
     holds: str = ""
     closes: str = ""
+    database: str = ""
     refusal: str = ""
     parsed: bool = True
 
@@ -190,6 +193,8 @@ def _parsed(statement: bytes) -> Statement:
             return Statement(holds=node.portalname or "", pins=_pins(node), refusal=_refusal(node))
         if isinstance(node, ast.ClosePortalStmt):
             return Statement(closes=node.portalname or "*")
+        if database := _undisturbed_database(node):
+            return Statement(database=database, refusal=_refusal(node))
     return Statement(
         pins=any(_pins(node) or _is_held(node) for node in nodes),
         refusal=next(filter(None, map(_refusal, nodes)), ""),
@@ -197,6 +202,19 @@ def _parsed(statement: bytes) -> Statement:
 
 
 _parsed_cached: Final = lru_cache(maxsize=4096)(_parsed)
+
+
+def _undisturbed_database(node: ast.Node) -> str:
+    """Return the database that nobody may be connected to while the statement runs."""
+    if isinstance(node, ast.DropdbStmt):
+        return node.dbname or ""
+    if isinstance(node, ast.RenameStmt) and node.renameType == ObjectType.OBJECT_DATABASE:
+        return node.subname or ""
+    if isinstance(node, ast.CreatedbStmt):
+        for option in node.options or ():
+            if option.defname == "template" and isinstance(option.arg, ast.String):
+                return option.arg.sval or ""
+    return ""
 
 
 def _is_held(node: ast.Node) -> bool:
