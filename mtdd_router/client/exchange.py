@@ -188,6 +188,14 @@ class Exchange:
                 session.close()
         self.inflight = False
 
+    def disown(self) -> bool:
+        """Leave what is open to the parent process; return whether nothing was."""
+        idle = self.idle and not self._in_transaction
+        self._session = None
+        self._begin = ""
+        self._in_transaction = self.pinned = self.inflight = self._copying = False
+        return idle
+
     # internals
 
     def _answer_locally(self, statement: bytes) -> bytes:

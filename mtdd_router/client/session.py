@@ -6,9 +6,11 @@ session that finished its last answer, holds no transaction and is not pinned
 goes back to the pool.
 """
 
+import atexit
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Mapping
 from queue import SimpleQueue
@@ -48,8 +50,17 @@ class Session:
         serial: the number of the last request.
     """
 
-    __slots__ = ("_call", "_channel", "_endpoint", "_requests", "context", "parameters",
-                 "serial", "session_id")  # fmt: skip
+    __slots__ = (
+        "__weakref__",
+        "_call",
+        "_channel",
+        "_endpoint",
+        "_requests",
+        "context",
+        "parameters",
+        "serial",
+        "session_id",
+    )
 
     def __init__(self, endpoint: Endpoint, limit: float) -> None:
         self._endpoint = endpoint
@@ -63,6 +74,7 @@ class Session:
         self._call: Any = open_stream(iter(self._requests.get, None), metadata=endpoint.metadata)
         self.context: pb.Context | None = None
         self.serial = 0
+        _open.add(self)
         # The stream itself has no deadline; its opening has.
         timer = threading.Timer(limit, self._call.cancel)
         timer.daemon = True
@@ -208,12 +220,22 @@ def sessions_of(endpoint: Endpoint) -> SessionPool:
     return pool
 
 
-_parents: list[SessionPool] = []
+_open: weakref.WeakSet[Session] = weakref.WeakSet()
+# A parent's calls, kept from being cleaned up in the child, which would disturb the parent.
+_inherited: list[Session] = []
 
 
 def _after_fork() -> None:
-    _parents.extend(_pools.values())
+    _inherited.extend(_open)
     _pools.clear()
+    _open.clear()
 
 
+def _at_exit() -> None:
+    # gRPC's own clean-up of a call fails once the interpreter is being torn down.
+    for session in list(_open):
+        session.abandon()
+
+
+atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_after_fork)

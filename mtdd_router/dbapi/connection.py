@@ -64,9 +64,12 @@ class Connection(psycopg.Connection[Row]):
     @property
     def pgconn(self) -> pq.abc.PGconn:
         """Libpq's end of the loopback."""
-        if self._loopback is None:
+        link = self._loopback
+        if link is None:
             return self._unpark()
-        return self._loopback.pgconn
+        if link.inherited:
+            return self._after_fork()
+        return link.pgconn
 
     @pgconn.setter
     def pgconn(self, value: pq.abc.PGconn) -> None:
@@ -124,6 +127,10 @@ class Connection(psycopg.Connection[Row]):
         timeout: float | None = None,  # noqa: ARG002 - only notifies() uses it, which is ours
     ) -> _T:
         """Run one of psycopg's generators, carrying what it writes and reads."""
+        if self._loopback is not None and self._loopback.inherited:
+            raise psycopg.InterfaceError(
+                "this cursor was made before the process forked; make a new one"
+            )
         try:
             want = next(gen)
             while True:
@@ -271,11 +278,13 @@ class Connection(psycopg.Connection[Row]):
         """Close the connection; what is open is rolled back."""
         if self._shut:
             return
+        if self._loopback is not None and self._loopback.inherited:
+            self._exchange.disown()
         self._exchange.close()
         _loopbacks.forget(self)
         link, self._loopback = self._loopback, _closed_loopback()
         self._shut = True
-        if link is not None:
+        if link is not None and not link.inherited:
             if self._clean(link):
                 loopback.give_back(link)
             else:
@@ -298,6 +307,14 @@ class Connection(psycopg.Connection[Row]):
         self._loopback = link = loopback.borrow(self._database, self._parameters)
         self._attach(link)
         return link.pgconn
+
+    def _after_fork(self) -> pq.abc.PGconn:
+        """Leave the parent's loopback and session to the parent."""
+        if self._exchange.disown() and not self._shut:
+            return self._unpark()
+        # The parent is in the middle of something that cannot be shared.
+        self._loopback = _closed_loopback()
+        return self._loopback.pgconn
 
     def _clean(self, link: loopback.Loopback) -> bool:
         return not (self._unsent or self._undelivered or self.busy) and not link.take()

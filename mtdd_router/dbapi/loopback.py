@@ -9,6 +9,7 @@ Invariant: a loopback is handed to another connection only when nothing refers
 to its PGconn any more: not even a forgotten cursor can then write into it.
 """
 
+import atexit
 import contextlib
 import os
 import socket
@@ -38,11 +39,12 @@ _UNSHARED: Final = 2
 class Loopback:
     """A PGconn, and the socket that it talks to."""
 
-    __slots__ = ("_parameters", "database", "peer", "pgconn")
+    __slots__ = ("_generation", "_parameters", "database", "peer", "pgconn")
 
     def __init__(self, database: str, parameters: Mapping[str, str]) -> None:
         self.database = database
         self._parameters = dict(parameters)
+        self._generation = _process.generation
         # A fresh folder each time: no state to keep, no race with another thread or a fork.
         with (
             tempfile.TemporaryDirectory(prefix="mtdd") as folder,
@@ -110,6 +112,15 @@ class Loopback:
         self.pgconn.finish()
         self.peer.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "peer"):
+            self.peer.close()
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it belongs to the process that this one was forked from."""
+        return self._generation != _process.generation
+
     @property
     def reusable(self) -> bool:
         """Whether it is as good as new, and nothing else refers to it."""
@@ -144,4 +155,24 @@ def give_back(loopback: Loopback) -> None:
         loopback.close()
 
 
-os.register_at_fork(after_in_child=_free.clear)
+def _close_free() -> None:
+    while _free:
+        _, free = _free.popitem()
+        while free:
+            free.pop().close()
+
+
+class _Process:
+    """Tells loopbacks of this process from those that it inherited by a fork."""
+
+    generation = 0
+
+    def forked(self) -> None:
+        self.generation += 1
+        # Only forgotten: closing would write into a socket that the parent reads.
+        _free.clear()
+
+
+_process: Final = _Process()
+atexit.register(_close_free)
+os.register_at_fork(after_in_child=_process.forked)

@@ -1,0 +1,186 @@
+"""What the server knows of a statement before it sends it."""
+
+import pytest
+
+from mtdd_router.server.statements import ORDINARY, classify
+
+ORDINARY_STATEMENTS = [
+    b'SELECT "auth_user"."id" FROM "auth_user" WHERE "auth_user"."id" = 1 LIMIT 21',
+    b"INSERT INTO t (a) VALUES ('it''s; fine') RETURNING id"[:0] + b"INSERT INTO t (a) VALUES (1)",
+    b"UPDATE t SET role = 'admin' WHERE id = 1",
+    b"DELETE FROM t WHERE id IN (SELECT 1)",
+    b"WITH x AS (SELECT 1) SELECT * FROM x",
+    b"VALUES (1), (2);",
+    b"select 1",
+]
+
+ESCAPES = [
+    b"SET ROLE postgres",
+    b"set role none",
+    b'SET "role" TO x',
+    b"SET SESSION ROLE x",
+    b"SET LOCAL ROLE x",
+    b"/* a comment */ SET ROLE x",
+    b"-- a comment\nSET ROLE x",
+    b"\n\t SET\tROLE x",
+    b"SELECT 1; SET ROLE x",
+    b"RESET ROLE",
+    b"RESET ALL",
+    b"RESET SESSION AUTHORIZATION",
+    b"SET SESSION AUTHORIZATION DEFAULT",
+    b"SET search_path = other",
+    b"SET SEARCH_PATH TO other",
+    b"SET SCHEMA 'other'",
+    b"DISCARD ALL",
+    b"DISCARD TEMP",
+    b"SELECT set_config('role', 'x', false)",
+    b"SELECT pg_catalog.set_config('search_path', 'x', true)",
+    b"SELECT SET_CONFIG('ROLE', 'x', false)",
+    b"SELECT set_config('ro' || 'le', 'x', false)",
+    b"SELECT set_config(name, 'x', false) FROM t",
+    b"SELECT \"set_config\"('role', 'x', false)",
+    b"SELECT U&\"set\\005fconfig\"('role', 'none', false)",
+    b"SELECT u&\"\\0073et_config\"('role', 'none', false)",
+    b"SELECT 1 WHERE EXISTS (SELECT set_config('role', 'x', false))",
+    b"WITH x AS (SELECT set_config('role', 'x', false)) SELECT * FROM x",
+    b"UPDATE t SET a = set_config('role', 'x', false)",
+    b"PREPARE p AS SELECT set_config('role', 'x', false)",
+    b"EXPLAIN ANALYZE SELECT set_config('role', 'x', false)",
+    b"CREATE VIEW v AS SELECT set_config('role', 'x', false)",
+    b"COPY (SELECT set_config('role', 'x', false)) TO STDOUT",
+    b"CREATE TABLE t (a text DEFAULT set_config('role', 'x', false))",
+    b"CREATE AGGREGATE a (text, boolean) (sfunc = set_config, stype = text, initcond = 'role')",
+    b"DO $$ BEGIN EXECUTE 'reset role'; END $$",
+    b"CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RESET ROLE; END $$",
+    b"CREATE PROCEDURE p() LANGUAGE sql AS 'RESET ROLE'",
+    b"ALTER ROLE x SET search_path = other",
+    b"CREATE ROLE x",
+    b"GRANT a TO b",
+    b"SELECT query_to_xml('select set_config(''role'', ''none'', false)', true, true, '')",
+    b"SELECT * FROM ts_stat('select to_tsvector(set_config(''role'', ''none'', false))')",
+    b"SELECT * FROM dblink('', 'reset role') AS t(a int)",
+    b"COPY t FROM PROGRAM 'id'",
+    b"COPY t TO '/etc/passwd'",
+    b"LOAD 'plpgsql'",
+    b"CREATE DATABASE x",
+    b"DROP DATABASE x",
+    b"ALTER SYSTEM SET work_mem = '1GB'",
+]
+
+ALLOWED = [
+    b"SAVEPOINT x",
+    b"RELEASE SAVEPOINT x",
+    b"ROLLBACK TO SAVEPOINT x",
+    b"COMMIT",
+    b"SET CONSTRAINTS ALL IMMEDIATE",
+    b"SET LOCAL lock_timeout = '1s'",
+    b"SET TIME ZONE 'UTC'",
+    b"SELECT set_config('TimeZone', 'UTC', false)",
+    b"CREATE TABLE t (id int)",
+    b"CREATE INDEX CONCURRENTLY i ON t (id)",
+    b"ALTER TABLE t ADD COLUMN a int",
+    b"DROP TABLE t CASCADE",
+    b"TRUNCATE t",
+    b"EXPLAIN SELECT 1",
+    b"LOCK TABLE t IN EXCLUSIVE MODE",
+    b"COPY t FROM STDIN",
+    b"FETCH FORWARD 10 FROM c",
+    b"SHOW search_path",
+    b"LISTEN c",
+    b"SELECT 1; SELECT 2",
+]
+
+PINNING = [
+    b"SET TIME ZONE 'UTC'",
+    b"SELECT set_config('TimeZone', 'UTC', false)",
+    b"LISTEN c",
+    b"UNLISTEN *",
+    b"PREPARE p AS SELECT 1",
+    b"DEALLOCATE p",
+    b"CREATE TEMP TABLE t (id int)",
+    b"CREATE TEMPORARY VIEW v AS SELECT 1",
+    b"SELECT 1 INTO TEMP t",
+    b"CREATE TEMP TABLE t AS SELECT 1",
+    b"SELECT pg_advisory_lock(1)",
+    b"SELECT pg_try_advisory_lock(1)",
+    b"SELECT 1; SET work_mem = '1MB'",
+    b"DISCARD ALL",
+    b"DO $$ BEGIN END $$",
+]
+
+
+@pytest.mark.parametrize("statement", ORDINARY_STATEMENTS)
+def test_plain_dml_is_ordinary_by_its_bytes_alone(statement):
+    assert classify(statement) is ORDINARY
+
+
+@pytest.mark.parametrize("statement", ESCAPES)
+def test_what_could_leave_the_tenants_role_is_refused(statement):
+    assert classify(statement).refusal
+
+
+@pytest.mark.parametrize("statement", ORDINARY_STATEMENTS + ALLOWED)
+def test_what_stays_inside_is_not_refused(statement):
+    assert classify(statement).refusal == ""
+
+
+@pytest.mark.parametrize("statement", PINNING)
+def test_what_leaves_state_behind_pins_the_session(statement):
+    assert classify(statement).pins
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *ORDINARY_STATEMENTS,
+        b"SET LOCAL lock_timeout = '1s'",
+        b"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        b"SET CONSTRAINTS ALL DEFERRED",
+        b"SELECT pg_advisory_xact_lock(1)",
+        b"DECLARE c CURSOR FOR SELECT 1",
+    ],
+)
+def test_what_ends_with_the_transaction_does_not_pin(statement):
+    assert not classify(statement).pins
+
+
+def test_a_cursor_with_hold_holds_the_session_until_it_is_closed():
+    held = classify(b'DECLARE "c1" NO SCROLL CURSOR WITH HOLD FOR SELECT 1')
+    assert (held.holds, held.pins) == ("c1", False)
+    assert classify(b'CLOSE "c1"').closes == "c1"
+    assert classify(b"CLOSE ALL").closes == "*"
+
+
+def test_only_a_single_statement_may_share_a_flush():
+    assert classify(b"SELECT 1;").fusable
+    assert not classify(b"SELECT 1; SELECT 2").fusable
+    assert not classify(b"VACUUM").fusable
+
+
+@pytest.mark.parametrize("statement", [b"SELEC 1", b"SET ROLE", b"\xff\xfe", b"CREATE"])
+def test_what_the_parser_does_not_understand_must_not_run(statement):
+    known = classify(statement)
+    assert not known.parsed
+    assert known.refusal
+
+
+@pytest.mark.parametrize(
+    ("statement", "database"),
+    [
+        (b"DROP DATABASE x", "x"),
+        (b'DROP DATABASE IF EXISTS "Y"', "Y"),
+        (b"ALTER DATABASE a RENAME TO b", "a"),
+        (b"CREATE DATABASE b TEMPLATE a", "a"),
+        (b"CREATE DATABASE b", ""),
+    ],
+)
+def test_a_database_that_nobody_may_be_connected_to_is_named(statement, database):
+    assert classify(statement).database == database
+
+
+def test_the_sql_of_a_long_statement_is_not_kept_in_memory():
+    from mtdd_router.server import statements
+
+    before = statements._parsed_cached.cache_info().currsize
+    classify(b"EXPLAIN SELECT '" + b"x" * 10_000 + b"'")
+    assert statements._parsed_cached.cache_info().currsize == before
