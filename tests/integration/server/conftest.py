@@ -1,0 +1,236 @@
+"""Shard servers of one's own, on an empty database.
+
+``MTDD_TEST_SHARD_DSN`` names a PostgreSQL other than the session's stack, as a role
+that may create roles and databases: so the same tests run on every version.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psycopg
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.types import Isolation, Placement, TenantState
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn(request: pytest.FixtureRequest) -> str:
+    """A PostgreSQL, as a role that is no superuser."""
+    return os.environ.get("MTDD_TEST_SHARD_DSN") or request.getfixturevalue("shard_postgres_dsn")
+
+
+@contextlib.contextmanager
+def _empty_database(postgres_dsn: str) -> Iterator[str]:
+    """Make an empty database; the roles and databases made from it go with it."""
+    name = f"server_{secrets.token_hex(4)}"
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        dsn = make_conninfo(**{**conninfo_to_dict(postgres_dsn), "dbname": name})
+        yield dsn
+        _remove_tenants(dsn, connection)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def shard_dsn(postgres_dsn: str) -> Iterator[str]:
+    """A new, empty database."""
+    with _empty_database(postgres_dsn) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def shared_dsn(postgres_dsn: str) -> Iterator[str]:
+    """The database of ``shared_server``."""
+    with _empty_database(postgres_dsn) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def shared_server(
+    shared_dsn: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["RunningServer"]:
+    """A shard server for tests that only put tenants on it."""
+    with contextlib.ExitStack() as cleanup:
+        yield _start(cleanup, tmp_path_factory.mktemp("shared"), shared_dsn)
+
+
+@pytest.fixture
+def shared_admin(shared_server: "RunningServer", shared_dsn: str) -> Iterator[ShardAdmin]:
+    """The administration of ``shared_server``; the test's tenants go afterwards."""
+    with shared_server.admin() as admin:
+        yield admin
+    with psycopg.connect(shared_dsn, autocommit=True) as connection:
+        connection.execute("DELETE FROM mtdd.placement")
+        _remove_tenants(shared_dsn, connection)
+
+
+def _remove_tenants(dsn: str, outside: psycopg.Connection[Any]) -> None:
+    """Remove what a test left; roles and databases outlive the shard's database."""
+    with psycopg.connect(dsn, autocommit=True) as inside:
+        try:
+            row = inside.execute("SELECT shard_id FROM mtdd.shard").fetchone()
+        except psycopg.Error:
+            return
+        assert row is not None
+        mark = f"%of shard {row[0]}"
+        roles = inside.execute(
+            "SELECT r.rolname FROM pg_roles r JOIN pg_shdescription d ON d.objoid = r.oid"
+            " AND d.classoid = 'pg_authid'::regclass WHERE d.description LIKE %s",
+            [mark],
+        ).fetchall()
+        for (role,) in roles:
+            quoted = sql.Identifier(role)
+            databases = outside.execute(
+                "SELECT datname FROM pg_database d JOIN pg_roles r ON r.oid = datdba"
+                " WHERE rolname = %s",
+                [role],
+            ).fetchall()
+            outside.execute(sql.SQL("SET ROLE {}").format(quoted))
+            for (database,) in databases:
+                outside.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(database)))
+            outside.execute("RESET ROLE")
+            inside.execute(sql.SQL("SET ROLE {}").format(quoted))
+            inside.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(quoted))
+            inside.execute("RESET ROLE")
+            inside.execute(sql.SQL("DROP ROLE {}").format(quoted))
+
+
+@dataclass
+class RunningServer:
+    """A shard server process and what it logged."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    address: str = ""
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        found = []
+        for line in self.log.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                event = json.loads(line)
+                if event.get("event") == name:
+                    found.append(event)
+        return found
+
+    def wait_event(self, name: str, *, count: int = 1) -> dict[str, Any]:
+        wait_until(lambda: len(self.events(name)) >= count or self.process.poll() is not None)
+        events = self.events(name)
+        assert len(events) >= count, self.log.read_text()
+        return events[count - 1]
+
+    def admin(self, **options: Any) -> ShardAdmin:
+        return ShardAdmin(self.address, **{"timeout": 20.0, **options})
+
+    def health(self, service: str = "") -> int:
+        with grpc.insecure_channel(self.address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest(service=service)
+            return int(stub.Check(request, timeout=5, wait_for_ready=True).status)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+StartServer = Callable[..., RunningServer]
+
+
+@pytest.fixture
+def start_server(shard_dsn: str, tmp_path: Path) -> Iterator[StartServer]:
+    """Start shard servers: ``start_server(workers=2)``; each flag is a keyword."""
+    with contextlib.ExitStack() as cleanup:
+        yield lambda dsn=shard_dsn, **flags: _start(cleanup, tmp_path, dsn, **flags)
+
+
+def _start(
+    cleanup: contextlib.ExitStack,
+    folder: Path,
+    dsn: str,
+    *,
+    listening: bool = True,
+    environment: dict[str, str] | None = None,
+    **flags: Any,
+) -> RunningServer:
+    flags = {"address": "127.0.0.1:0", "log-format": "json", **flags}
+    arguments = []
+    for name, value in flags.items():
+        arguments += [f"--{name.replace('_', '-')}", str(value)]
+    log = folder / f"server-{secrets.token_hex(3)}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mtdd_router.server", *arguments],
+            stderr=output,
+            stdout=output,
+            env={
+                **os.environ,
+                "MTDD_SHARD_DSN": dsn,
+                "PYTHONPATH": str(Path(__file__).parents[3]),
+                **(environment or {}),
+            },
+        )
+    cleanup.callback(_end, process)
+    server = RunningServer(process, log)
+    if listening:
+        server.address = server.wait_event("listening")["address"].split()[0]
+    return server
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> RunningServer:
+    """A shard server with one worker."""
+    return start_server()
+
+
+@pytest.fixture
+def new_placement() -> Callable[..., Placement]:
+    """Make placements whose namespaces nobody else has: ``new_placement("abc")``."""
+
+    def make(tenant: str = "abc", **changes: Any) -> Placement:
+        namespace = f"t_{tenant.replace('-', '_')}_{secrets.token_hex(4)}"
+        values: dict[str, Any] = {
+            "isolation": Isolation.SCHEMA,
+            "namespace": namespace,
+            "role": changes.get("namespace", namespace),
+            "epoch": 1,
+            "state": TenantState.ACTIVE,
+            **changes,
+        }
+        return Placement(tenant=tenant, **values)
+
+    return make
+
+
+def wait_until(condition: Callable[[], bool], *, limit: float = 20.0) -> None:
+    """Return when *condition* holds, or after *limit* seconds."""
+    deadline = time.monotonic() + limit
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
