@@ -127,10 +127,6 @@ class Connection(psycopg.Connection[Row]):
         timeout: float | None = None,  # noqa: ARG002 - only notifies() uses it, which is ours
     ) -> _T:
         """Run one of psycopg's generators, carrying what it writes and reads."""
-        if self._loopback is not None and self._loopback.inherited:
-            raise psycopg.InterfaceError(
-                "this cursor was made before the process forked; make a new one"
-            )
         try:
             want = next(gen)
             while True:
@@ -171,7 +167,12 @@ class Connection(psycopg.Connection[Row]):
                 if self._unsent:
                     data = bytes(self._unsent + data)
                     self._unsent.clear()
-                answer = exchange.submit(data) if data else exchange.poll(_POLL_SECONDS)
+                if data:
+                    answer = exchange.submit(data)
+                elif link.unread:
+                    return Ready.R
+                else:
+                    answer = exchange.poll(_POLL_SECONDS)
         except ExchangeFailed as exc:
             self._failed(link, exc)
         else:

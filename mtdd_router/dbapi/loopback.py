@@ -12,9 +12,11 @@ to its PGconn any more: not even a forgotten cursor can then write into it.
 import atexit
 import contextlib
 import os
+import select
 import socket
 import sys
 import tempfile
+import weakref
 from collections import deque
 from collections.abc import Mapping
 from typing import Final
@@ -39,7 +41,7 @@ _UNSHARED: Final = 2
 class Loopback:
     """A PGconn, and the socket that it talks to."""
 
-    __slots__ = ("_generation", "_parameters", "database", "peer", "pgconn")
+    __slots__ = ("__weakref__", "_generation", "_parameters", "database", "peer", "pgconn")
 
     def __init__(self, database: str, parameters: Mapping[str, str]) -> None:
         self.database = database
@@ -59,6 +61,7 @@ class Loopback:
         self.peer.setblocking(False)
         self._shake_hands()
         self.pgconn.nonblocking = 1
+        _alive.add(self)
 
     def _shake_hands(self) -> None:
         answered = False
@@ -92,6 +95,13 @@ class Loopback:
             return data
         return b"" if sent == len(data) else memoryview(data)[sent:]
 
+    @property
+    def unread(self) -> bool:
+        """Whether libpq has not read all that it was given; it reads in pieces."""
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
+
     def set_parameters(self, parameters: Mapping[str, str]) -> None:
         """Make libpq report these parameter statuses."""
         changed = {
@@ -116,6 +126,14 @@ class Loopback:
         if hasattr(self, "peer"):
             self.peer.close()
 
+    def cut(self) -> None:
+        """Put a dead socket in the place of libpq's, in this process only."""
+        dead, other = socket.socketpair()
+        other.close()
+        with dead, contextlib.suppress(psycopg.OperationalError):
+            os.dup2(dead.fileno(), self.pgconn.socket)
+        self.peer.close()
+
     @property
     def inherited(self) -> bool:
         """Whether it belongs to the process that this one was forked from."""
@@ -133,6 +151,7 @@ class Loopback:
 
 
 _free: dict[str, deque[Loopback]] = {}
+_alive: weakref.WeakSet[Loopback] = weakref.WeakSet()
 
 
 def borrow(database: str, parameters: Mapping[str, str]) -> Loopback:
@@ -169,8 +188,10 @@ class _Process:
 
     def forked(self) -> None:
         self.generation += 1
-        # Only forgotten: closing would write into a socket that the parent reads.
         _free.clear()
+        # A cursor of the parent's would still write into a socket that the parent reads.
+        for link in list(_alive):
+            link.cut()
 
 
 _process: Final = _Process()
