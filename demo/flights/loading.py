@@ -16,7 +16,7 @@ from tenants.services import create_tenant
 
 __all__ = ["ensure_tenant", "load_carrier"]
 
-_ROWS_PER_STATEMENT = 2_000
+_ROWS_PER_STATEMENT = 1_000
 # The same names, and so the same ids, in every tenant: they are different people.
 _USERS = ("chief", "dispatcher", "pilot")
 
