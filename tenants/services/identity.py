@@ -1,12 +1,11 @@
 """Who answers at a shard's address."""
 
 import socket
-from contextlib import suppress
 from typing import Final
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.conf import mtdd_settings
-from mtdd_router.errors import ShardRefused, ShardUnavailable
+from mtdd_router.errors import MTDDError, ShardRefused, ShardUnavailable
 from mtdd_router.types import ShardInfo
 from tenants.errors import NotAShardServer
 from tenants.models import Shard
@@ -15,6 +14,13 @@ __all__ = ["identify", "open_admin"]
 
 _IDENTIFY_TIMEOUT: Final = 5.0
 _CALL_TIMEOUT: Final = 30.0
+_PROBE_TIMEOUT: Final = 1.0
+
+# RFC 9113, 3.4: what a client says first; the empty SETTINGS frame belongs to it.
+_HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+# A server's first frame is SETTINGS, type 4, after three bytes of length.
+_TYPE_OFFSET: Final = 3
+_SETTINGS: Final = 4
 
 
 def open_admin(shard: Shard, *, timeout: float = _CALL_TIMEOUT) -> ShardAdmin:
@@ -44,24 +50,49 @@ def identify(address: str, *, shard: str, timeout: float | None = None) -> Shard
     return info
 
 
-def _explain(address: str, shard: str, exc: ShardUnavailable) -> Exception:
-    if not _listens(address):
+def _explain(address: str, shard: str, exc: ShardUnavailable) -> MTDDError:
+    """Tell an address where nothing listens from one where something else does."""
+    try:
+        speaks = _speaks_http2(address)
+    except OSError:
         return ShardUnavailable(
             f"Nothing answers at {address}, the address of shard {shard!r}; start its shard "
             "server (`manage.py run_shard`), or correct the address."
         )
-    return exc
+    if speaks:
+        return exc
+    return NotAShardServer(
+        f"Something listens at {address}, but it does not speak gRPC: it is not a shard "
+        "server, it demands TLS, or it hangs. Check the address."
+    )
 
 
-def _listens(address: str) -> bool:
-    """Whether anything at all accepts connections there."""
-    with suppress(OSError):
-        if address.startswith("unix:"):
-            with socket.socket(socket.AF_UNIX) as unix:
-                unix.settimeout(1.0)
-                unix.connect(address.removeprefix("unix:"))
-                return True
+def _speaks_http2(address: str) -> bool:
+    """Whether what listens there answers as every gRPC server does.
+
+    Raises:
+        OSError: if nothing listens.
+    """
+    with _connect(address) as connection:
+        try:
+            connection.sendall(_HTTP2_PREFACE)
+            answer = b""
+            while len(answer) <= _TYPE_OFFSET and (more := connection.recv(16)):
+                answer += more
+        except OSError:
+            return False
+    return len(answer) > _TYPE_OFFSET and answer[_TYPE_OFFSET] == _SETTINGS
+
+
+def _connect(address: str) -> socket.socket:
+    if not address.startswith("unix:"):
         host, _, port = address.rpartition(":")
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=1.0):
-            return True
-    return False
+        return socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE_TIMEOUT)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_PROBE_TIMEOUT)
+    try:
+        connection.connect(address.removeprefix("unix:"))
+    except OSError:
+        connection.close()
+        raise
+    return connection

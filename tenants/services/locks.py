@@ -8,7 +8,7 @@ It holds no snapshot and no row.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections
@@ -35,7 +35,10 @@ def tenant_lock(*names: str) -> Iterator[None]:
         _acquire(connection, sorted(set(names)))
         yield
     finally:
-        # Closing ends the transaction, and with it the locks.
+        # Closing alone would end the transaction a moment later, and the next operation
+        # would be told that this one is under way.
+        with suppress(Error):
+            connection.rollback()
         connection.close()
 
 

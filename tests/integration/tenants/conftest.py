@@ -1,0 +1,163 @@
+"""Shards of one's own, operations that die half way, and readers of what is really there."""
+
+import contextlib
+import io
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.embedded.ports import choose_port
+from mtdd_router.embedded.shard_server import ShardServer
+from mtdd_router.types import Placement
+from tenants import services
+from tenants.models import Shard, Tenant
+
+
+@pytest.fixture
+def spare_server(empty_database_dsn: str, tmp_path: Any) -> Iterator[ShardServer]:
+    """A shard server in front of an empty database, not registered; a test may kill it."""
+    server = ShardServer(
+        name="spare",
+        port=choose_port(),
+        dsn=empty_database_dsn,
+        pool_size=8,
+        workers=1,
+        log=tmp_path / "spare.log",
+        mark=f"spare-{secrets.token_hex(4)}",
+    )
+    server.start()
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        kill(server)
+
+
+def kill(server: ShardServer) -> None:
+    """End the server at once, as kill -9 does."""
+    if server.process is not None:
+        server.process.kill()
+        server.process.wait()
+    server.end_strays()
+
+
+@pytest.fixture
+def spare_shard(transactional_db: None, spare_server: ShardServer) -> Shard:
+    """The spare server, registered as the only shard."""
+    return services.register_shard("spare", spare_server.address)
+
+
+@pytest.fixture
+def placements(registered_shards: Any) -> Callable[[], dict[str, Placement]]:
+    """What the shards themselves say lives on them."""
+
+    def read() -> dict[str, Placement]:
+        found: dict[str, Placement] = {}
+        for shard in Shard.objects.all():
+            with ShardAdmin(shard.address, shard=shard.name) as admin:
+                answer = admin.placements(orphans=True)
+                assert not answer.orphans
+                assert not answer.missing
+                found.update(answer.placements)
+        return found
+
+    return read
+
+
+def schemas(dsn: str) -> set[str]:
+    """Return the tenants' schemas that PostgreSQL itself has."""
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(r"SELECT nspname FROM pg_namespace WHERE nspname LIKE 't\_%'")
+        return {row[0] for row in rows}
+
+
+def works(tenant: str) -> bool:
+    """Whether the tenant answers queries, and has its tables."""
+    return User.objects.using(tenant).count() >= 0
+
+
+def run(*arguments: str, **options: Any) -> str:
+    """Run a command and return what it printed."""
+    out = io.StringIO()
+    call_command(*arguments, stdout=out, **options)
+    return out.getvalue()
+
+
+def run_json(*arguments: str) -> Any:
+    """Run a command with --json and return what it printed, also if it failed."""
+    out = io.StringIO()
+    with contextlib.suppress(CommandError):
+        call_command(*arguments, "--json", stdout=out)
+    return json.loads(out.getvalue())
+
+
+class Crash(BaseException):
+    """The process is dead: no cleaning up."""
+
+
+class Dying:
+    """Counts what an operation does on registry and shards, and dies at one of these steps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._left = 0
+        self._dead = False
+        call = ShardAdmin._call
+        monkeypatch.setattr(
+            ShardAdmin, "_call", lambda *a, **k: self._around(lambda: call(*a, **k))
+        )
+
+    @contextlib.contextmanager
+    def at(self, step: int) -> Iterator[None]:
+        """Die before, or after, one step of the block; sets no `died` if there are fewer."""
+        self._left, self._dead = step, False
+        try:
+            with connections["default"].execute_wrapper(
+                lambda execute, *a: self._around(lambda: execute(*a))
+            ):
+                yield
+        except Crash:
+            pass
+        finally:
+            self.died, self._dead, self._left = self._dead, False, 0
+
+    def _around(self, action: Callable[[], Any]) -> Any:
+        self._step()
+        result = action()
+        self._step()
+        return result
+
+    def _step(self) -> None:
+        if self._left:
+            self._left -= 1
+            self._dead = not self._left
+        if self._dead:
+            raise Crash
+
+
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch) -> Dying:
+    """Let operations die at a step."""
+    return Dying(monkeypatch)
+
+
+def repair_everything() -> list[services.Finding]:
+    """Repair, and make sure that nothing is left to be found."""
+    found = [f for report in services.check_shards(repair=True) for f in report.findings]
+    assert all(finding.repaired for finding in found), found
+    for report in services.check_shards():
+        assert report.findings == ()
+        assert report.busy == ()
+    return found
+
+
+def names() -> set[str]:
+    """Return the registered tenants."""
+    return set(Tenant.objects.values_list("name", flat=True))
