@@ -24,7 +24,12 @@ from typing import Final
 import psycopg
 from psycopg import pq
 
-from mtdd_router.wire.backend import parameter_status, startup_answer
+from mtdd_router.wire.backend import (
+    empty_query_response,
+    parameter_status,
+    ready_for_query,
+    startup_answer,
+)
 
 __all__ = ["Loopback", "borrow", "give_back"]
 
@@ -113,6 +118,18 @@ class Loopback:
             self.pgconn.is_busy()
             self._parameters.update(changed)
 
+    def forget(self) -> None:
+        """Run an empty query, after which libpq forgets the modes that statements set.
+
+        Single-row mode would else hold on into the next connection's pipeline.
+        """
+        self.pgconn.send_query(b"")
+        self.take()
+        self.give(empty_query_response() + ready_for_query(b"I"))
+        self.pgconn.consume_input()
+        while self.pgconn.get_result() is not None:
+            pass
+
     def hang_up(self) -> None:
         """Close the far end, as a server does that goes away."""
         self.peer.close()
@@ -169,6 +186,7 @@ def give_back(loopback: Loopback) -> None:
     free = _free.setdefault(loopback.database, deque())
     loopback.pgconn.notice_handler = loopback.pgconn.notify_handler = None
     if loopback.reusable and len(free) < _KEPT:
+        loopback.forget()
         free.append(loopback)
     else:
         loopback.close()

@@ -16,6 +16,7 @@ from mtdd_router.wire.framing import compose
 
 __all__ = [
     "command_complete",
+    "empty_query_response",
     "error_fields",
     "error_response",
     "parameter_status",
@@ -29,6 +30,11 @@ _INT32_PAIR: Final = Struct("!II")
 def command_complete(tag: bytes) -> bytes:
     """Return CommandComplete with *tag*."""
     return compose(b"C", tag + b"\0")
+
+
+def empty_query_response() -> bytes:
+    """Return EmptyQueryResponse."""
+    return compose(b"I")
 
 
 def ready_for_query(status: bytes) -> bytes:
