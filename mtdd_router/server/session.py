@@ -358,7 +358,8 @@ class Session:
             backend.profile = resolved.profile
         if statement is ORDINARY:
             return
-        if statement.pins:
+        # What the parser did not understand did nothing if PostgreSQL refused it too.
+        if statement.pins and (statement.parsed or not failed):
             self._pinned = True
         if not failed:
             if statement.holds:

@@ -1,0 +1,389 @@
+"""Tenants share backend connections, and nothing but that.
+
+Every test has tenants a and b on a shard server whose pool holds a single data
+connection, so that whatever one leaves on it meets the other.
+"""
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import errors as pg_errors
+
+from mtdd_router import dbapi, errors
+from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.client.channels import Endpoint
+from mtdd_router.client.location import Location
+from mtdd_router.embedded import Stack
+from mtdd_router.types import Isolation, Placement, TenantState
+
+
+@dataclass
+class Fixed:
+    """A locator for tests: it knows one place, and where to look if that is stale."""
+
+    location: Location
+    newer: Location | None = None
+
+    def locate(self) -> Location:
+        return self.location
+
+    def relocate(self, stale: Location) -> Location:
+        if self.newer is not None:
+            self.location = self.newer
+        return self.location
+
+
+@dataclass
+class Site:
+    address: str
+    admin: ShardAdmin
+
+    def create(
+        self,
+        name: str,
+        state: TenantState = TenantState.ACTIVE,
+        isolation: Isolation = Isolation.SCHEMA,
+    ) -> Placement:
+        namespace = f"t_{name}_{secrets.token_hex(4)}"
+        return self.admin.create_namespace(
+            Placement(name, isolation, namespace, namespace, 1, state)
+        )
+
+    def location(self, tenant: str, epoch: int = 1, *, maintenance: bool = False) -> Location:
+        return Location(Endpoint(self.address, "only"), tenant, epoch, maintenance)
+
+
+@pytest.fixture(scope="module")
+def small_stack() -> Iterator[Stack]:
+    from mtdd_router.embedded import StackOptions
+    from tests.conftest import _stack_folder
+
+    with (
+        _stack_folder() as folder,
+        Stack(folder, StackOptions(shards=1, durable=False, pool_size=3)) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def site(small_stack: Stack) -> Iterator[Site]:
+    (server,) = small_stack.shard_servers
+    with ShardAdmin(server.address, shard="only") as admin:
+        yield Site(server.address, admin)
+        for tenant in admin.placements().placements:
+            admin.drop_namespace(tenant)
+
+
+Connect = Callable[..., dbapi.Connection[Any]]
+
+
+@pytest.fixture
+def connect(site: Site) -> Iterator[Connect]:
+    with contextlib.ExitStack() as opened:
+
+        def connect(tenant: str, epoch: int = 1, **options: Any) -> dbapi.Connection[Any]:
+            maintenance = options.pop("maintenance", False)
+            locator = options.pop("locator", None) or Fixed(
+                site.location(tenant, epoch, maintenance=maintenance)
+            )
+            connection = dbapi.connect(locator, database=tenant, autocommit=True, **options)
+            opened.callback(connection.close)
+            return connection
+
+        yield connect
+
+
+@pytest.fixture
+def pair(site: Site, connect: Connect) -> tuple[Any, Any]:
+    """Tenants a and b, each with a table ``t`` that holds its own name."""
+    site.create("a")
+    site.create("b")
+    a, b = connect("a"), connect("b")
+    for connection, name in ((a, "a"), (b, "b")):
+        connection.execute("CREATE TABLE t (id serial PRIMARY KEY, word text UNIQUE)")
+        connection.execute("INSERT INTO t (word) VALUES (%s)", [name])
+    return a, b
+
+
+def words(connection: Any) -> list[str]:
+    return [row[0] for row in connection.execute("SELECT word FROM t ORDER BY id").fetchall()]
+
+
+def backend_pid(connection: Any) -> int:
+    return int(connection.execute("SELECT pg_backend_pid()").fetchone()[0])
+
+
+def assert_apart(a: Any, b: Any) -> None:
+    """Both see their own rows only, on the same backend connection."""
+    for _ in range(2):
+        assert words(a)[0] == "a"
+        assert "b" not in words(a)
+        assert words(b)[0] == "b"
+        assert "a" not in words(b)
+
+
+def test_tenants_on_one_backend_connection_see_their_own_rows(pair):
+    a, b = pair
+    assert backend_pid(a) == backend_pid(b)
+    assert_apart(a, b)
+
+
+def test_each_runs_as_its_own_role_in_its_own_schema(pair, site):
+    placements = site.admin.placements().placements
+    for connection, name in zip(pair, "ab", strict=True):
+        user, path = connection.execute("SELECT current_user, current_schema").fetchone()
+        assert user == placements[name].role
+        assert path == placements[name].namespace
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT 1/0", "SELECT * FROM nowhere", "INSERT INTO t (word) VALUES ('b')", "SELEC"],
+)
+def test_a_statement_that_fails_right_after_the_switch_undoes_nothing_for_the_next(pair, statement):
+    a, b = pair
+    words(a)
+    with pytest.raises(psycopg.DatabaseError):
+        b.execute(statement)
+    # The switch to b was rolled back with its statement: it is not believed in.
+    assert_apart(a, b)
+    words(a)
+    with pytest.raises(psycopg.DatabaseError):
+        b.execute(statement)
+    assert words(b) == ["b"]
+
+
+def test_a_rollback_leaves_the_next_tenant_where_it_belongs(pair):
+    a, b = pair
+    words(a)
+    with pytest.raises(ZeroDivisionError), b.transaction():
+        b.execute("INSERT INTO t (word) VALUES ('gone')")
+        raise ZeroDivisionError
+    assert words(b) == ["b"]
+    assert words(a) == ["a"]
+    words(b)
+    with a.transaction(force_rollback=True):
+        assert words(a) == ["a"]
+    assert words(b) == ["b"]
+
+
+def test_a_script_that_ends_its_own_transaction_stays_with_its_tenant(pair):
+    a, b = pair
+    for _ in range(2):
+        words(a)
+        cursor = b.execute("BEGIN; SELECT word FROM t; ROLLBACK; SELECT word FROM t")
+        seen = []
+        while True:
+            if cursor.description:
+                seen += [row[0] for row in cursor.fetchall()]
+            if not cursor.nextset():
+                break
+        assert seen == ["b", "b"]
+
+
+def test_a_transaction_keeps_its_connection_and_others_wait(pair):
+    a, b = pair
+    seen: list[list[str]] = []
+    with a.transaction():
+        a.execute("INSERT INTO t (word) VALUES ('more')")
+        waiting = threading.Thread(target=lambda: seen.append(words(b)))
+        waiting.start()
+        time.sleep(0.3)
+        assert seen == []
+    waiting.join(10)
+    assert seen == [["b"]]
+
+
+def test_one_tenant_cannot_name_the_others_schema(pair, site):
+    a, b = pair
+    theirs = site.admin.placements().placements["b"].namespace
+    for statement in (
+        f'SELECT * FROM "{theirs}".t',
+        f"INSERT INTO \"{theirs}\".t (word) VALUES ('x')",
+        f'DROP TABLE "{theirs}".t',
+        f'CREATE TABLE "{theirs}".u (id int)',
+        f'GRANT ALL ON SCHEMA "{theirs}" TO PUBLIC',
+    ):
+        with pytest.raises((pg_errors.InsufficientPrivilege, pg_errors.UndefinedTable)):
+            a.execute(statement)
+    assert words(b) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "RESET ROLE",
+        "SET ROLE NONE",
+        "SELECT set_config('role', 'none', false)",
+        "SELECT 1; RESET ROLE",
+        "DO $$ BEGIN EXECUTE 'reset role'; END $$",
+        "DISCARD ALL",
+        "RESET ALL",
+        "SET search_path = public",
+    ],
+)
+def test_what_would_leave_the_role_is_refused_and_loses_nothing(pair, statement):
+    a, b = pair
+    with pytest.raises(errors.StatementRefused, match="tenant 'a'"):
+        a.execute(statement)
+    assert_apart(a, b)
+    with pytest.raises(errors.StatementRefused), a.transaction():
+        a.execute("INSERT INTO t (word) VALUES ('lost with its transaction')")
+        with pytest.raises(errors.StatementRefused):
+            a.execute(statement)
+        # Like after any error, the transaction takes no more statements.
+        with pytest.raises(pg_errors.InFailedSqlTransaction):
+            a.execute("INSERT INTO t (word) VALUES ('never')")
+        a.execute(statement)
+    assert words(a) == ["a"]
+
+
+def test_prepared_by_parameters_is_refused_as_well(pair):
+    a, _ = pair
+    with pytest.raises(errors.StatementRefused):
+        psycopg.Cursor(a).execute("SELECT set_config(%s, %s, false)", ["role", "none"])
+
+
+def test_begin_carries_nothing_but_a_begin(site, pair):
+    from mtdd_router.client.session import sessions_of
+    from mtdd_router.pb import messages_pb2 as pb
+
+    a, b = pair
+    location = site.location("a")
+    session = sessions_of(location.endpoint).acquire(5.0)
+    request = pb.SessionRequest(statement=b"SELECT 1", begin="RESET ROLE")
+    session.send(request, location.context(()))
+    assert session.receive().error.reason == pb.REASON_INVALID_REQUEST
+    session.close()
+    assert_apart(a, b)
+
+
+def test_what_a_tenant_leaves_in_its_session_does_not_meet_the_next(pair):
+    a, b = pair
+    a.execute("SET TIME ZONE 'Asia/Tokyo'")
+    a.execute("CREATE TEMP TABLE t_temp (id int)")
+    assert a.busy
+    a.close()
+    assert b.execute("SHOW TimeZone").fetchone() != ("Asia/Tokyo",)
+    assert b.execute("SELECT to_regclass('pg_temp.t_temp')").fetchone() == (None,)
+    assert words(b) == ["b"]
+
+
+def test_an_unknown_tenant_and_one_of_another_epoch_are_refused(site, connect):
+    site.create("a")
+    with pytest.raises(errors.StaleRoute, match="'nobody'"):
+        connect("nobody").execute("SELECT 1")
+    with pytest.raises(errors.StaleRoute, match="'a'"):
+        connect("a", epoch=7).execute("SELECT 1")
+    site.admin.update_placement("a", expected_epoch=1, epoch=2)
+    with pytest.raises(errors.StaleRoute, match="epoch 2"):
+        connect("a", epoch=1).execute("SELECT 1")
+
+
+def test_a_stale_route_is_followed_without_anybody_noticing(site, connect, pair):
+    a, _ = pair
+    site.admin.update_placement("a", expected_epoch=1, epoch=2)
+    locator = Fixed(site.location("a", 1), newer=site.location("a", 2))
+    moved = connect("a", locator=locator)
+    assert words(moved) == ["a"]
+    with pytest.raises(errors.StaleRoute):
+        words(a)
+
+
+@pytest.mark.parametrize("state", [TenantState.FROZEN, TenantState.DELETING, TenantState.CREATING])
+def test_a_tenant_that_is_not_active_answers_to_maintenance_only(site, connect, state):
+    site.create("a", TenantState.CREATING)
+    connect("a", maintenance=True).execute("CREATE TABLE t (id int)")
+    if state is not TenantState.CREATING:
+        site.admin.update_placement("a", expected_epoch=1, state=TenantState.ACTIVE)
+        assert connect("a").execute("SELECT count(*) FROM t").fetchone() == (0,)
+    site.admin.update_placement("a", expected_epoch=1, state=state, epoch=2)
+    with pytest.raises(errors.TenantUnavailable, match=f"'a' is {state}"):
+        connect("a", epoch=2).execute("SELECT 1")
+    maintenance = connect("a", epoch=2, maintenance=True)
+    assert maintenance.execute("SELECT count(*) FROM t").fetchone() == (0,)
+    maintenance.execute("DO $$ BEGIN NULL; END $$")
+
+
+def test_a_tenant_can_have_a_database_of_its_own(site, connect, pair):
+    a, b = pair
+    site.create("c", isolation=Isolation.DATABASE)
+    c = connect("c")
+    assert (
+        c.execute("SELECT current_database()").fetchone()
+        != a.execute("SELECT current_database()").fetchone()
+    )
+    c.execute("CREATE TABLE t (id serial PRIMARY KEY, word text)")
+    c.execute("INSERT INTO t (word) VALUES ('c')")
+    for _ in range(3):
+        assert words(c) == ["c"]
+        assert_apart(a, b)
+
+
+def test_a_full_queue_is_told_with_shard_and_tenant(pair):
+    a, b = pair
+    impatient = b
+    impatient._exchange._timeout_ms = 300
+    with (
+        a.transaction(),
+        pytest.raises(errors.ShardOverloaded, match=r"tenant 'b'.*only"),
+    ):
+        a.execute("SELECT 1")
+        words(impatient)
+    impatient._exchange._timeout_ms = 0
+    assert_apart(a, b)
+
+
+def test_a_statement_past_its_deadline_is_cancelled_in_postgresql(site, connect, pair):
+    a, b = pair
+    hurried = connect("b", statement_timeout=0.4)
+    with pytest.raises(pg_errors.QueryCanceled):
+        hurried.execute("SELECT pg_sleep(20)")
+    started = time.monotonic()
+    assert_apart(a, b)
+    assert time.monotonic() - started < 5
+    # The backend connection that was cancelled is not handed on.
+    assert hurried.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_held_cursor_keeps_the_session_only_until_it_is_closed(pair):
+    a, b = pair
+    with a.cursor("held", withhold=True) as cursor:
+        cursor.execute("SELECT generate_series(1, 10)")
+        assert cursor.fetchone() == (1,)
+        assert a.busy
+    assert not a.busy
+    assert_apart(a, b)
+
+
+def test_tenants_take_turns_in_a_storm(site, connect, pair):
+    failures: list[str] = []
+
+    def hammer(name: str) -> None:
+        connection = connect(name)
+        try:
+            for number in range(60):
+                if number % 3 == 0:
+                    with contextlib.suppress(psycopg.DatabaseError):
+                        connection.execute("SELECT 1/0")
+                if number % 5 == 0:
+                    with connection.transaction(force_rollback=True):
+                        connection.execute("INSERT INTO t (word) VALUES ('x')")
+                if words(connection) != [name]:
+                    failures.append(name)
+        except Exception as exc:  # noqa: BLE001 - reported by the main thread
+            failures.append(repr(exc))
+
+    threads = [threading.Thread(target=hammer, args=("ab"[n % 2],)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
