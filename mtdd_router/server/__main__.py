@@ -1,6 +1,7 @@
 """``python -m mtdd_router.server``: start the shard server.
 
-Exit codes: 0 after a drain, 1 if it cannot listen, 2 if a setting is wrong.
+Exit codes: 0 after a drain, 1 if it cannot listen, 2 if a setting is wrong,
+130 if it was interrupted while it started.
 """
 
 import asyncio
@@ -33,6 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(config, reservation.addresses)
     except ConfigurationError as exc:
         return _refuse(str(exc), 2)
+    except AddressInUse as exc:
+        return _refuse(f"address: {exc}", 1)
+    except KeyboardInterrupt:
+        # Before the server listened for signals itself.
+        return 130
     finally:
         reservation.close()
 

@@ -10,7 +10,7 @@ import grpc
 
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
-from mtdd_router.server.address import Address
+from mtdd_router.server.address import Address, AddressInUse
 from mtdd_router.server.admin_service import ShardAdminService
 from mtdd_router.server.auth import make_authorize
 from mtdd_router.server.bootstrap import PLACEMENT_CHANNEL, bootstrap
@@ -68,7 +68,7 @@ async def serve_worker(
         on_ready: called once connections are accepted. PostgreSQL may be down by then.
 
     Raises:
-        RuntimeError: if an address cannot be listened on.
+        AddressInUse: if an address cannot be listened on.
     """
     worker_process = _Worker(config, worker)
     await worker_process.serve(addresses, shutdown, on_ready)
@@ -155,10 +155,13 @@ class _Worker:
             add_reflection(server, names)
         credentials = _credentials(self._config)
         for address in addresses:
-            if credentials is None:
-                server.add_insecure_port(str(address))
-            else:
-                server.add_secure_port(str(address), credentials)
+            try:
+                if credentials is None:
+                    server.add_insecure_port(str(address))
+                else:
+                    server.add_secure_port(str(address), credentials)
+            except RuntimeError as exc:
+                raise AddressInUse(f"cannot listen on {address}: {exc}") from exc
         return server
 
     def _load(self) -> tuple[int, int, int]:

@@ -85,6 +85,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 _statements = get_logger("mtdd_router.server.session")
+_statements_level = logging.getLogger("mtdd_router.server.session")
 
 
 def log_session_statement(
@@ -99,6 +100,9 @@ def log_session_statement(
         command: PostgreSQL's command tag, such as ``SELECT 1``.
         details: such as ``sqlstate`` or ``reason``.
     """
+    # This runs for every statement: the common case costs one look.
+    if not _statements_level.isEnabledFor(logging.DEBUG):
+        return
     _statements.debug(
         "statement",
         tenant=tenant,

@@ -5,30 +5,23 @@ that may create roles and databases: so the same tests run on every version.
 """
 
 import contextlib
-import json
 import os
 import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
 import psycopg
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.types import Isolation, Placement, TenantState
-
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+from tests.integration.server.running import RunningServer, StartServer
 
 
 @pytest.fixture(scope="session")
@@ -66,14 +59,14 @@ def shared_dsn(postgres_dsn: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def shared_server(
     shared_dsn: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator["RunningServer"]:
+) -> Iterator[RunningServer]:
     """A shard server for tests that only put tenants on it."""
     with contextlib.ExitStack() as cleanup:
         yield _start(cleanup, tmp_path_factory.mktemp("shared"), shared_dsn)
 
 
 @pytest.fixture
-def shared_admin(shared_server: "RunningServer", shared_dsn: str) -> Iterator[ShardAdmin]:
+def shared_admin(shared_server: RunningServer, shared_dsn: str) -> Iterator[ShardAdmin]:
     """The administration of ``shared_server``; the test's tenants go afterwards."""
     with shared_server.admin() as admin:
         yield admin
@@ -111,46 +104,6 @@ def _remove_tenants(dsn: str, outside: psycopg.Connection[Any]) -> None:
             inside.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(quoted))
             inside.execute("RESET ROLE")
             inside.execute(sql.SQL("DROP ROLE {}").format(quoted))
-
-
-@dataclass
-class RunningServer:
-    """A shard server process and what it logged."""
-
-    process: "subprocess.Popen[bytes]"
-    log: Path
-    address: str = ""
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        found = []
-        for line in self.log.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                event = json.loads(line)
-                if event.get("event") == name:
-                    found.append(event)
-        return found
-
-    def wait_event(self, name: str, *, count: int = 1) -> dict[str, Any]:
-        wait_until(lambda: len(self.events(name)) >= count or self.process.poll() is not None)
-        events = self.events(name)
-        assert len(events) >= count, self.log.read_text()
-        return events[count - 1]
-
-    def admin(self, **options: Any) -> ShardAdmin:
-        return ShardAdmin(self.address, **{"timeout": 20.0, **options})
-
-    def health(self, service: str = "") -> int:
-        with grpc.insecure_channel(self.address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            request = health_pb2.HealthCheckRequest(service=service)
-            return int(stub.Check(request, timeout=5, wait_for_ready=True).status)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
-
-
-StartServer = Callable[..., RunningServer]
 
 
 @pytest.fixture
@@ -227,10 +180,3 @@ def new_placement() -> Callable[..., Placement]:
         return Placement(tenant=tenant, **values)
 
     return make
-
-
-def wait_until(condition: Callable[[], bool], *, limit: float = 20.0) -> None:
-    """Return when *condition* holds, or after *limit* seconds."""
-    deadline = time.monotonic() + limit
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
