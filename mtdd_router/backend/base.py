@@ -100,9 +100,12 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
     @async_unsafe
     def close(self) -> None:
         """Close the connection; what is open is rolled back."""
-        super().close()
-        if self.tenant and self.connection is None:
-            note_closed(self.alias)
+        try:
+            super().close()
+        finally:
+            # Also in an atomic block, where Django drops the connection itself, later.
+            if self.tenant:
+                note_closed(self.alias)
 
     def ensure_timezone(self) -> bool:
         """Declare the current time zone, which costs no statement outside a transaction."""

@@ -152,6 +152,8 @@ class Connection(psycopg.Connection[Row]):
         if self._undelivered:
             self._undelivered = link.give(self._undelivered)
             return Ready.R
+        if link.hung_up:
+            return Ready.R
         if want != Wait.R:
             # libpq has more to write than fits, or does not wait for the answer yet.
             self._unsent += link.take()
@@ -318,7 +320,9 @@ class Connection(psycopg.Connection[Row]):
         return self._loopback.pgconn
 
     def _clean(self, link: loopback.Loopback) -> bool:
-        return not (self._unsent or self._undelivered or self.busy) and not link.take()
+        if self._unsent or self._undelivered or self.busy or link.hung_up:
+            return False
+        return not link.take()
 
     def __del__(self, _warn: Any = None) -> None:
         # It holds nothing that anybody else waits for, so there is nothing to warn of.

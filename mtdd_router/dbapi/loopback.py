@@ -134,6 +134,11 @@ class Loopback:
         """Close the far end, as a server does that goes away."""
         self.peer.close()
 
+    @property
+    def hung_up(self) -> bool:
+        """Whether the far end is closed: libpq only has to read that yet."""
+        return self.peer.fileno() < 0
+
     def close(self) -> None:
         """Close both ends."""
         self.pgconn.finish()
