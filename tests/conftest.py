@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
+from django.db import connections
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -82,6 +83,8 @@ def stack_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(stack: Stack) -> None:
     """Start the stack before pytest-django makes its test database."""
+    # Only if somebody took the port that the settings chose is it another one.
+    connections["default"].settings_dict["PORT"] = str(stack.state.registry_port)
 
 
 @pytest.fixture(scope="session")

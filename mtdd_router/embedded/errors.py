@@ -2,7 +2,7 @@
 
 from mtdd_router.errors import MTDDError
 
-__all__ = ["StackError", "StackRunning"]
+__all__ = ["PortTaken", "StackError", "StackRunning"]
 
 
 class StackError(MTDDError):
@@ -11,3 +11,7 @@ class StackError(MTDDError):
 
 class StackRunning(StackError):
     """The embedded stack of this folder is already running."""
+
+
+class PortTaken(StackError):
+    """Somebody else took the port before the server could."""

@@ -4,7 +4,7 @@ A port is chosen before the server binds it, so it is taken from below the range
 that the kernel gives to outgoing connections: nobody gets it by accident.
 """
 
-import random
+import secrets
 import socket
 from collections.abc import Collection
 from pathlib import Path
@@ -43,7 +43,8 @@ def choose_port(preferred: int | None = None, taken: Collection[int] = ()) -> in
         return preferred
     last = _first_ephemeral_port() - 1
     for _ in range(_ATTEMPTS):
-        port = random.randint(_FIRST, last)
+        # Not the module random: programs that seed it alike would meet on the same ports.
+        port = _FIRST + secrets.randbelow(last - _FIRST + 1)
         if port not in taken and is_free(port):
             return port
     raise StackError(f"No free port was found on {HOST} between {_FIRST} and {last}.")

@@ -20,8 +20,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from mtdd_router.embedded.account import Account
-from mtdd_router.embedded.errors import StackError
-from mtdd_router.embedded.ports import HOST
+from mtdd_router.embedded.errors import PortTaken, StackError
+from mtdd_router.embedded.ports import HOST, is_free
 from mtdd_router.embedded.processes import (
     STACK_MARK,
     end,
@@ -104,6 +104,7 @@ class PostgresServer:
         """Return when the server answers, after crash recovery if need be.
 
         Raises:
+            PortTaken: if it ended because somebody else listens on its port.
             StackError: if it ends or does not answer in time, with its log's last lines.
         """
         deadline = time.monotonic() + _START_TIMEOUT
@@ -122,7 +123,8 @@ class PostgresServer:
                 time.sleep(0.03)
             else:
                 return
-        raise StackError(
+        kind = StackError if self.running or is_free(self.port) else PortTaken
+        raise kind(
             f"PostgreSQL {self.name!r} did not start on {HOST}:{self.port}; "
             f"the end of {self.log}:\n{log_tail(self.log)}"
         )

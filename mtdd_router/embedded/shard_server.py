@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from mtdd_router.embedded.errors import StackError
-from mtdd_router.embedded.ports import HOST
+from mtdd_router.embedded.errors import PortTaken, StackError
+from mtdd_router.embedded.ports import HOST, is_free
 from mtdd_router.embedded.processes import (
     STACK_MARK,
     end,
@@ -85,11 +85,13 @@ class ShardServer:
         """Return when the server accepts connections.
 
         Raises:
+            PortTaken: if it ended because somebody else listens on its port.
             StackError: if it ends or does not answer in time, with its log's last lines.
         """
         wait_until(lambda: self.answers or not self.running, timeout=_START_TIMEOUT)
         if not (self.running and self.answers):
-            raise StackError(
+            kind = StackError if self.running or is_free(self.port) else PortTaken
+            raise kind(
                 f"The shard server of {self.name!r} did not start on {self.address}; "
                 f"the end of {self.log}:\n{log_tail(self.log)}"
             )

@@ -17,7 +17,7 @@ from typing import Final, Self, TypeAlias
 
 from mtdd_router.embedded.account import postgres_account
 from mtdd_router.embedded.binaries import postgres_programs
-from mtdd_router.embedded.errors import StackError
+from mtdd_router.embedded.errors import PortTaken, StackError
 from mtdd_router.embedded.folders import FolderLock, data_folder, prepare_folder
 from mtdd_router.embedded.options import DEFAULT_SHARDS, StackOptions
 from mtdd_router.embedded.ports import choose_port
@@ -42,6 +42,7 @@ __all__ = ["Stack"]
 
 Report: TypeAlias = Callable[[str], None]
 _RESTART_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+_PORT_ATTEMPTS: Final = 5
 _STEADY_AFTER: Final = 60.0
 
 
@@ -123,6 +124,7 @@ class Stack:
             self._keep("starting")
             self._start_postgres()
             self._provide()
+            self._plan_shard_servers()
             self._start_shard_servers()
             self._keep("running")
         except BaseException:
@@ -184,7 +186,6 @@ class Stack:
         end(marked_processes(self.state.stack_id), how=signal.SIGTERM, patience=3.0)
         self._plan_external()
         self._plan_postgres()
-        self._plan_shard_servers()
         self._credentials.write(self.folder)
 
     def _plan_external(self) -> None:
@@ -241,23 +242,19 @@ class Stack:
         ports["registry"] = self.state.registry_port
         for server in self.postgres:
             server.end_strays()
-            server.port = ports[server.name] = self._port(ports[server.name])
-        self.state.registry_port = ports["registry"]
-        for shard in self.state.shards:
-            shard.postgres_port = ports[shard.name]
+            server.port = self._port(ports[server.name])
 
     def _plan_shard_servers(self) -> None:
         by_name = {server.name: server for server in self.postgres}
         self.shard_servers = []
         for shard in self.state.shards:
-            shard.port = self._port(shard.port or None)
             dsn = self._credentials.shard_dsns.get(shard.name) or by_name[shard.name].dsn(
                 user=SHARD_ROLE, password=self._credentials.shard, database=DATABASE
             )
             self.shard_servers.append(
                 ShardServer(
                     name=shard.name,
-                    port=shard.port,
+                    port=self._port(shard.port or None),
                     dsn=dsn,
                     pool_size=self.options.pool_size,
                     workers=self.options.workers,
@@ -284,8 +281,12 @@ class Stack:
         for server in self.postgres:
             server.start()
         for server in self.postgres:
-            server.wait_ready()
+            self._settle(server)
             self._report(f"PostgreSQL of {server.name!r} answers on port {server.port}.")
+        ports = {server.name: server.port for server in self.postgres}
+        self.state.registry_port = ports.get("registry")
+        for shard in self.state.shards:
+            shard.postgres_port = ports.get(shard.name)
 
     def _provide(self) -> None:
         for server in self.postgres:
@@ -297,9 +298,20 @@ class Stack:
     def _start_shard_servers(self) -> None:
         for server in self.shard_servers:
             server.start()
-        for server in self.shard_servers:
-            server.wait_ready()
+        for shard, server in zip(self.state.shards, self.shard_servers, strict=True):
+            self._settle(server)
+            shard.port = server.port
             self._report(f"The shard server of {server.name!r} answers on {server.address}.")
+
+    def _settle(self, server: PostgresServer | ShardServer) -> None:
+        """Wait for a started server; give it another port if its own was taken meanwhile."""
+        for _ in range(_PORT_ATTEMPTS):
+            try:
+                return server.wait_ready()
+            except PortTaken:
+                server.port = self._port(None)
+                server.start()
+        return server.wait_ready()
 
     def _keep(self, status: str) -> None:
         self.state.status = status

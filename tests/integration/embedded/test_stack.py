@@ -4,6 +4,7 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg
 import pytest
@@ -43,6 +44,26 @@ def test_a_port_that_is_taken_meanwhile_is_replaced(stack_folder: Path) -> None:
         with Stack(stack_folder, ONE) as second:
             assert second.shard_servers[0].port != port
             assert second.shard_servers[0].answers
+
+
+def test_a_port_that_is_taken_at_the_last_moment_is_replaced(stack_folder: Path) -> None:
+    class Unlucky(Stack):
+        """Somebody listens on a port just after it was found free."""
+
+        squatters: ClassVar[list[socket.socket]] = []
+
+        def _port(self, preferred: int | None) -> int:
+            port = super()._port(preferred)
+            if len(self._chosen_ports) == 1:
+                self.squatters.append(socket.create_server(("127.0.0.1", port)))
+            return port
+
+    with Unlucky(stack_folder, ONE) as unlucky:
+        taken = unlucky.squatters[0].getsockname()[1]
+        unlucky.squatters[0].close()
+        assert unlucky.state.registry_port != taken
+        psycopg.connect(unlucky.registry_dsn).close()
+        psycopg.connect(registry_dsn(stack_folder)).close()
 
 
 def test_starting_a_stack_twice_is_refused_and_harms_nothing(stack_folder: Path) -> None:
