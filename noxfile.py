@@ -43,5 +43,14 @@ def lowest(session: nox.Session) -> None:
         if lowest_version:
             named = ",".join(sorted(requirement.extras))
             pins.append(f"{requirement.name}{f'[{named}]' if named else ''}=={lowest_version[0]}")
-    session.install("--quiet", "--editable", ".[embedded]", *pins, "pytest", "pytest-django", "mypy", "django-stubs")
+    session.install(
+        "--quiet",
+        "--editable",
+        ".[embedded]",
+        *pins,
+        "pytest",
+        "pytest-django",
+        "mypy",
+        "django-stubs",
+    )
     session.run("pytest", "tests/unit", "tests/integration", *session.posargs)
