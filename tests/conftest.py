@@ -7,6 +7,7 @@ with pytest, also if it is killed.
 
 import contextlib
 import dataclasses
+import os
 import secrets
 import shutil
 import tempfile
@@ -35,6 +36,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
         if kind in KINDS:
             item.add_marker(getattr(pytest.mark, kind))
+
+
+skipped_e2e: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """In CI, a skipped end-to-end test is a failure: nobody would read why it was."""
+    if report.skipped and report.nodeid.startswith("tests/e2e/") and os.environ.get("CI"):
+        skipped_e2e.append(report.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for nodeid in skipped_e2e:
+        terminalreporter.line(f"CI allows no skipped end-to-end test: {nodeid}", red=True)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if skipped_e2e and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @contextlib.contextmanager

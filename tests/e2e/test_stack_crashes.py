@@ -202,22 +202,3 @@ def test_a_signal_stops_everything_in_order(stack_folder: Path, kind: signal.Sig
     assert process.returncode == 0
     assert "Stopping." in output
     assert alive(stack_folder) == []
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
-def test_root_keeps_data_elsewhere_if_postgresql_cannot_reach_the_folder(
-    stack_folder: Path,
-) -> None:
-    hidden = stack_folder.parent / "hidden"
-    hidden.mkdir(mode=0o700)
-    told: list[str] = []
-    stack = Stack(hidden / "stack", ONE, report=told.append)
-    try:
-        with stack:
-            psycopg.connect(stack.registry_dsn).close()
-        place = Path(stack.state.data_folder)
-        assert not place.is_relative_to(hidden)
-        assert f"PostgreSQL keeps its data in {place}." in told
-    finally:
-        stack.reset()
-    assert not (place / "registry").exists()

@@ -1,5 +1,6 @@
 """A stack keeps what it should between runs, and runs PostgreSQL as it promises."""
 
+import os
 import socket
 import stat
 from collections.abc import Callable
@@ -175,3 +176,22 @@ def test_make_stack_gives_a_stack_of_ones_own(
     mine = make_stack()
     assert mine.registry_dsn != stack.registry_dsn
     psycopg.connect(mine.registry_dsn).close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as somebody else")
+def test_root_keeps_data_elsewhere_if_postgresql_cannot_reach_the_folder(
+    stack_folder: Path,
+) -> None:
+    hidden = stack_folder.parent / "hidden"
+    hidden.mkdir(mode=0o700)
+    told: list[str] = []
+    stack = Stack(hidden / "stack", ONE, report=told.append)
+    try:
+        with stack:
+            psycopg.connect(stack.registry_dsn).close()
+        place = Path(stack.state.data_folder)
+        assert not place.is_relative_to(hidden)
+        assert f"PostgreSQL keeps its data in {place}." in told
+    finally:
+        stack.reset()
+    assert not (place / "registry").exists()
