@@ -30,7 +30,7 @@ from tenants.errors import (
 )
 from tenants.models import Shard
 from tenants.services import ShardStatus
-from tenants.validators import normalize_address
+from tenants.validators import normalize_address, validate_address
 
 __all__ = ["ShardAdmin"]
 
@@ -46,6 +46,7 @@ class ShardForm(ModelForm[Shard]):
 
     def clean_address(self) -> str:
         """Write the address in the one way it is stored, before it is compared."""
+        validate_address(self.cleaned_data["address"])
         return normalize_address(self.cleaned_data["address"])
 
 

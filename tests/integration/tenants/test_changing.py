@@ -31,7 +31,7 @@ def test_a_frozen_tenant_answers_again_once_it_is_unfrozen(tenant_factory, place
     frozen = services.freeze_tenant("abc")
     assert (frozen.state, frozen.epoch) == ("frozen", 3)
     assert placements() == {"abc": frozen.placement()}
-    with pytest.raises(TenantUnavailable, match="abc"):
+    with pytest.raises(TenantUnavailable, match=r"abc"):
         works("abc")
     assert services.freeze_tenant("abc").epoch == 3
     active = services.unfreeze_tenant("abc")
@@ -46,7 +46,7 @@ def test_a_renamed_tenant_keeps_its_data_and_gives_up_its_old_name(tenant_factor
     assert (after.name, after.namespace, after.epoch) == ("xyz", before.namespace, 3)
     assert placements() == {"xyz": after.placement()}
     assert User.objects.using("xyz").get().username == "somebody"
-    with pytest.raises(TenantDoesNotExist, match="abc"):
+    with pytest.raises(TenantDoesNotExist, match=r"abc"):
         works("abc")
     # The old name is free for somebody else, who sees nothing of it.
     services.create_tenant("abc")
@@ -55,12 +55,12 @@ def test_a_renamed_tenant_keeps_its_data_and_gives_up_its_old_name(tenant_factor
 
 def test_a_rename_to_a_taken_invalid_or_static_name_changes_nothing(tenant_factory, placements):
     one, two = tenant_factory("one"), tenant_factory("two")
-    with pytest.raises(TenantAlreadyExists, match="'two'"):
+    with pytest.raises(TenantAlreadyExists, match=r"'two'"):
         services.rename_tenant("one", "two")
     for name in ("Two", "default", "one"):
         with pytest.raises((InvalidTenantName, TenantAlreadyExists)):
             services.rename_tenant("one", name)
-    with pytest.raises(TenantDoesNotExist, match="'nobody'"):
+    with pytest.raises(TenantDoesNotExist, match=r"'nobody'"):
         services.rename_tenant("nobody", "three")
     assert placements() == {"one": one.placement(), "two": two.placement()}
 
@@ -72,7 +72,7 @@ def test_a_deleted_tenant_leaves_nothing(registered_shards, placements, isolatio
     services.delete_tenant("abc")
     assert placements() == {}
     assert names() == set()
-    with pytest.raises(TenantDoesNotExist, match="abc"):
+    with pytest.raises(TenantDoesNotExist, match=r"abc"):
         works("abc")
     repair_everything()
 
@@ -94,7 +94,7 @@ def test_a_tenant_with_an_operation_under_way_is_busy(tenant_factory):
             lambda: services.delete_tenant("abc"),
             lambda: services.create_tenant("abc"),
         ):
-            with pytest.raises(TenantBusy, match="'abc' is under way"):
+            with pytest.raises(TenantBusy, match=r"'abc' is under way"):
                 operation()
     services.freeze_tenant("abc")
 
@@ -122,7 +122,7 @@ def test_a_tenant_that_is_being_created_or_deleted_is_not_changed(tenant_factory
     for state in ("creating", "deleting"):
         Tenant.objects.update(state=state)
         for operation in (services.freeze_tenant, services.unfreeze_tenant):
-            with pytest.raises(WrongTenantState, match=f"'abc' is {state}.*check_shards"):
+            with pytest.raises(WrongTenantState, match=rf"'abc' is {state}.*check_shards"):
                 operation("abc")
 
 
@@ -134,7 +134,7 @@ def test_a_dead_shard_changes_nothing_and_is_named(spare_shard, spare_server):
         lambda: services.rename_tenant("abc", "xyz"),
         lambda: services.delete_tenant("abc"),
     ):
-        with pytest.raises(ShardUnavailable, match=f"'spare' at {spare_server.address}"):
+        with pytest.raises(ShardUnavailable, match=rf"'spare' at {spare_server.address}"):
             operation()
     assert Tenant.objects.get().placement() == before.placement()
 
@@ -160,7 +160,7 @@ def test_a_deletion_that_meets_an_open_transaction_is_completed_by_repeating_it(
     thread.start()
     started.wait(10)
     try:
-        with pytest.raises(OperationInterrupted, match="'abc'.*transaction.*repeat"):
+        with pytest.raises(OperationInterrupted, match=r"'abc'.*transaction.*repeat"):
             services.delete_tenant("abc")
         assert services.get_tenant("abc").state == "deleting"
         with pytest.raises(TenantUnavailable):

@@ -72,10 +72,10 @@ def test_tenants_go_to_the_least_loaded_shard_by_weight(registered_shards):
 def test_a_shard_that_does_not_accept_tenants_gets_none(registered_shards):
     services.edit_shard("shard1", accepts_tenants=False)
     assert services.create_tenant("abc").shard.name == "shard2"
-    with pytest.raises(NoShardAvailable, match="'shard1' accepts no new tenants.*--accept"):
+    with pytest.raises(NoShardAvailable, match=r"'shard1' accepts no new tenants.*--accept"):
         services.create_tenant("xyz", shard="shard1")
     services.edit_shard("shard2", accepts_tenants=False)
-    with pytest.raises(NoShardAvailable, match="No shard accepts new tenants"):
+    with pytest.raises(NoShardAvailable, match=r"No shard accepts new tenants"):
         services.create_tenant("xyz")
     assert names() == {"abc"}
 
@@ -84,7 +84,7 @@ def test_a_dead_shard_is_passed_over_or_named(registered_shards, spare_server):
     services.register_shard("spare", spare_server.address, weight=100)
     kill(spare_server)
     assert services.create_tenant("abc").shard.name != "spare"
-    with pytest.raises(ShardUnavailable, match=f"{spare_server.address}.*'spare'"):
+    with pytest.raises(ShardUnavailable, match=rf"{spare_server.address}.*'spare'"):
         services.create_tenant("xyz", shard="spare")
     Shard.objects.exclude(name="spare").update(accepts_tenants=False)
     with pytest.raises(NoShardAvailable, match=spare_server.address):
@@ -94,9 +94,9 @@ def test_a_dead_shard_is_passed_over_or_named(registered_shards, spare_server):
 
 @pytest.mark.django_db
 def test_without_any_shard_the_command_to_register_one_is_named():
-    with pytest.raises(NoShardAvailable, match="register_shard"):
+    with pytest.raises(NoShardAvailable, match=r"register_shard"):
         services.create_tenant("abc")
-    with pytest.raises(ShardNotRegistered, match="'nowhere'"):
+    with pytest.raises(ShardNotRegistered, match=r"'nowhere'"):
         services.create_tenant("abc", shard="nowhere")
 
 
@@ -134,7 +134,7 @@ def test_a_name_that_is_not_valid_is_refused_and_leaves_nothing(
 def test_a_tenant_is_created_only_once(tenant_factory, placements):
     tenant = tenant_factory("abc")
     User.objects.using("abc").create(username="somebody")
-    with pytest.raises(TenantAlreadyExists, match="'abc' already exists"):
+    with pytest.raises(TenantAlreadyExists, match=r"'abc' already exists"):
         services.create_tenant("abc")
     assert placements() == {"abc": tenant.placement()}
     assert User.objects.using("abc").exists()
@@ -171,7 +171,7 @@ def test_a_tenant_whose_migrations_fail_leaves_nothing(registered_shards, placem
 
     pre_migrate.connect(fail)
     try:
-        with pytest.raises(ProvisioningFailed, match="'abc'.*'shard1'.*no such luck.*Nothing"):
+        with pytest.raises(ProvisioningFailed, match=r"'abc'.*'shard1'.*no such luck.*Nothing"):
             services.create_tenant("abc", shard="shard1")
     finally:
         pre_migrate.disconnect(fail)
@@ -192,14 +192,14 @@ def test_a_tenant_created_while_its_shard_dies_is_named_and_repairable(
         return migrate(name)
 
     monkeypatch.setattr(module, "apply_migrations", kill_then_migrate)
-    with pytest.raises(OperationInterrupted, match="'abc'.*'spare'.*check_shards --repair"):
+    with pytest.raises(OperationInterrupted, match=r"'abc'.*'spare'.*check_shards --repair"):
         services.create_tenant("abc")
     monkeypatch.undo()
     assert services.get_tenant("abc").state == TenantState.CREATING
     (report,) = services.check_shards(repair=True)
     assert [finding.kind for finding in report.findings] == ["shard unreachable"]
     assert services.get_tenant("abc").state == TenantState.CREATING
-    with pytest.raises(TenantAlreadyExists, match="'creating'.*check_shards --repair"):
+    with pytest.raises(TenantAlreadyExists, match=r"'creating'.*check_shards --repair"):
         services.create_tenant("abc")
 
     spare_server.start()
@@ -220,7 +220,7 @@ def test_a_shard_server_that_may_not_create_schemas_is_quoted_and_nothing_is_lef
         connection.execute(f'REVOKE ALL ON DATABASE "{database}" FROM mtdd_shard, PUBLIC')
         connection.execute(f'GRANT CONNECT, TEMP ON DATABASE "{database}" TO mtdd_shard')
         try:
-            with pytest.raises(ProvisioningFailed, match="'abc'.*'spare'.*permission"):
+            with pytest.raises(ProvisioningFailed, match=r"'abc'.*'spare'.*permission"):
                 services.create_tenant("abc")
         finally:
             connection.execute(f'ALTER DATABASE "{database}" OWNER TO mtdd_shard')
@@ -232,7 +232,7 @@ def test_a_name_that_the_shard_uses_for_another_namespace_stays_that_ones(spare_
     stranger = Placement("abc", Isolation.SCHEMA, "t_other", "t_other", 1, TenantState.ACTIVE)
     with ShardAdmin(spare_shard.address) as admin:
         admin.create_namespace(stranger)
-        with pytest.raises(ProvisioningFailed, match="'abc' lives on this shard already"):
+        with pytest.raises(ProvisioningFailed, match=r"'abc' lives on this shard already"):
             services.create_tenant("abc")
         assert admin.placements(orphans=True).placements == {"abc": stranger}
         assert admin.placements(orphans=True).orphans == ()
@@ -244,5 +244,5 @@ def test_a_tenant_of_a_removed_shard_does_not_exist(spare_shard):
     assert works("abc")
     services.delete_tenant("abc")
     services.remove_shard("spare")
-    with pytest.raises((TenantDoesNotExist, MTDDError), match="abc"):
+    with pytest.raises((TenantDoesNotExist, MTDDError), match=r"abc"):
         works("abc")

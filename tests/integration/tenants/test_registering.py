@@ -40,7 +40,7 @@ def test_a_registered_shard_keeps_the_identity_of_its_database(spare_shard):
 @pytest.mark.django_db
 @pytest.mark.parametrize("address", ["nonsense", "host", ":1", "host:0", "host:99999", "unix:x"])
 def test_a_malformed_address_is_refused_before_anything_is_asked(address):
-    with pytest.raises(InvalidShardAddress, match="address|port"):
+    with pytest.raises(InvalidShardAddress, match=r"address|port"):
         services.register_shard("one", address)
     assert not Shard.objects.exists()
 
@@ -48,7 +48,7 @@ def test_a_malformed_address_is_refused_before_anything_is_asked(address):
 @pytest.mark.django_db
 def test_an_address_where_nothing_answers_is_named():
     address = f"127.0.0.1:{choose_port()}"
-    with pytest.raises(ShardUnavailable, match=f"Nothing answers at {address}.*'one'.*run_shard"):
+    with pytest.raises(ShardUnavailable, match=rf"Nothing answers at {address}.*'one'.*run_shard"):
         services.register_shard("one", address)
     assert not Shard.objects.exists()
 
@@ -92,7 +92,7 @@ def test_another_service_at_the_address_is_told_from_a_shard_server(service, mon
     monkeypatch.setattr("tenants.services.identity._IDENTIFY_TIMEOUT", 1.5)
     with (
         service() as port,
-        pytest.raises(NotAShardServer, match=f"127.0.0.1:{port}.*not .*shard server"),
+        pytest.raises(NotAShardServer, match=rf"127.0.0.1:{port}.*not .*shard server"),
     ):
         services.register_shard("one", f"127.0.0.1:{port}")
     assert not Shard.objects.exists()
@@ -101,12 +101,12 @@ def test_another_service_at_the_address_is_told_from_a_shard_server(service, mon
 def test_a_shard_is_registered_only_once_whatever_name_or_address_is_given(
     spare_shard, spare_server
 ):
-    with pytest.raises(ShardAlreadyRegistered, match="'spare' is already registered"):
+    with pytest.raises(ShardAlreadyRegistered, match=r"'spare' is already registered"):
         services.register_shard("spare", "127.0.0.1:1")
-    with pytest.raises(ShardAlreadyRegistered, match="already registered, as shard 'spare'"):
+    with pytest.raises(ShardAlreadyRegistered, match=r"already registered, as shard 'spare'"):
         services.register_shard("other", spare_shard.address)
     localhost = f"localhost:{spare_server.port}"
-    with pytest.raises(ShardAlreadyRegistered, match=f"{localhost} is already .* shard 'spare'"):
+    with pytest.raises(ShardAlreadyRegistered, match=rf"{localhost} is already .* shard 'spare'"):
         services.register_shard("other", localhost)
     assert Shard.objects.get() == spare_shard
 
@@ -152,7 +152,7 @@ def test_a_shard_whose_postgres_is_down_is_refused_saying_so(transactional_db, m
     for postgres in stack.postgres:
         if postgres.name == "shard1":
             postgres.stop()
-    with pytest.raises(ShardUnavailable, match="PostgreSQL"):
+    with pytest.raises(ShardUnavailable, match=r"PostgreSQL"):
         services.register_shard("one", address)
     assert not Shard.objects.exists()
 
@@ -161,16 +161,16 @@ def test_a_shard_is_edited_in_one_go_or_not_at_all(registered_shards):
     services.edit_shard("shard1", new_name="one", weight=5, accepts_tenants=False)
     shard = Shard.objects.get(name="one")
     assert (shard.weight, shard.accepts_tenants) == (5, False)
-    with pytest.raises(ShardAlreadyRegistered, match="'shard2'"):
+    with pytest.raises(ShardAlreadyRegistered, match=r"'shard2'"):
         services.edit_shard("one", new_name="shard2", weight=7)
-    with pytest.raises(ShardNotRegistered, match="'shard1'"):
+    with pytest.raises(ShardNotRegistered, match=r"'shard1'"):
         services.edit_shard("shard1", weight=7)
     shard.refresh_from_db()
     assert shard.weight == 5
 
 
 def test_an_address_at_which_another_shard_answers_is_refused(registered_shards, spare_server):
-    with pytest.raises(ShardIdentityChanged, match="instead of shard 'shard1'"):
+    with pytest.raises(ShardIdentityChanged, match=r"instead of shard 'shard1'"):
         services.edit_shard("shard1", address=spare_server.address)
     assert services.get_shard("shard1").address != spare_server.address
 
@@ -200,7 +200,7 @@ def test_a_shard_with_tenants_is_not_removed(spare_shard):
 def test_a_shard_that_holds_what_the_registry_does_not_know_is_removed_only_by_force(spare_shard):
     with ShardAdmin(spare_shard.address) as admin:
         admin.create_namespace(STRANGER)
-    with pytest.raises(ShardInUse, match="still holds stranger.*--force"):
+    with pytest.raises(ShardInUse, match=r"still holds stranger.*--force"):
         services.remove_shard("spare")
     services.remove_shard("spare", force=True)
     assert not Shard.objects.exists()
@@ -208,7 +208,7 @@ def test_a_shard_that_holds_what_the_registry_does_not_know_is_removed_only_by_f
 
 def test_a_shard_that_is_gone_is_removed_only_by_force(spare_shard, spare_server):
     kill(spare_server)
-    with pytest.raises(ShardUnavailable, match="'spare'.*--force"):
+    with pytest.raises(ShardUnavailable, match=r"'spare'.*--force"):
         services.remove_shard("spare")
     services.remove_shard("spare", force=True)
     assert not Shard.objects.exists()

@@ -46,7 +46,7 @@ def test_nothing_is_found_where_all_agrees(abc):
 
 
 def test_an_unknown_shard_is_an_error_at_once(transactional_db):
-    with pytest.raises(ShardNotRegistered, match="'nowhere'"):
+    with pytest.raises(ShardNotRegistered, match=r"'nowhere'"):
         services.check_shards(["nowhere"])
 
 

@@ -1,0 +1,161 @@
+"""Migrating tenants: several at a time, each by itself."""
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+from django.db import connections
+from django.db.models.signals import pre_migrate
+
+from mtdd_router.context import maintenance
+from mtdd_router.types import TenantState
+from tenants import services
+from tenants.errors import MigrationFailed, TenantBusy, WrongTenantState
+from tenants.models import Tenant
+from tenants.services import MigrationOutcome, MigrationTarget
+from tenants.services.locks import tenant_lock
+
+# Undone and applied again, it leaves a tenant as it was.
+BACK = MigrationTarget("auth", "0011_update_proxy_permissions")
+UNDONE = "auth.0012_alter_user_first_name_max_length"
+
+
+@contextmanager
+def failing(*names):
+    """Let the migration of these tenants fail."""
+
+    def fail(using, **_):
+        if using in names:
+            raise RuntimeError("no such luck")
+
+    pre_migrate.connect(fail)
+    try:
+        yield
+    finally:
+        pre_migrate.disconnect(fail)
+
+
+@pytest.fixture
+def tenants(tenant_factory):
+    for number in range(4):
+        tenant_factory(f"t{number}", shard=f"shard{number % 2 + 1}")
+    return Tenant.objects.select_related("shard").order_by("name")
+
+
+def _outcomes(results):
+    return {result.tenant: result.outcome.value for result in results}
+
+
+def _applied(name):
+    with maintenance(), connections[name].cursor() as cursor:
+        cursor.execute("SELECT app || '.' || name FROM django_migrations")
+        return {row[0] for row in cursor.fetchall()}
+
+
+def test_what_is_undone_for_all_tenants_is_applied_to_all_again(tenants):
+    undone = services.migrate_tenants(tenants, target=BACK)
+    assert [result.changed for result in undone] == [(UNDONE,)] * 4
+    assert all(UNDONE not in _applied(tenant.name) for tenant in tenants)
+    results = services.migrate_tenants(tenants)
+    assert set(_outcomes(results).values()) == {"migrated"}
+    assert all(UNDONE in _applied(tenant.name) for tenant in tenants)
+    assert set(_outcomes(services.migrate_tenants(tenants)).values()) == {"unchanged"}
+
+
+def test_the_time_of_the_last_migration_is_that_of_the_last_change(tenants):
+    before = tenants[0].migrated_at
+    services.migrate_tenants(tenants)
+    assert tenants.all()[0].migrated_at == before
+    services.migrate_tenants(tenants, target=BACK)
+    assert tenants.all()[0].migrated_at > before
+
+
+def test_a_tenant_that_fails_does_not_stop_the_others_and_says_why(tenants):
+    services.migrate_tenants(tenants, target=BACK)
+    with failing("t1"):
+        results = services.migrate_tenants(tenants)
+    assert _outcomes(results) == {
+        "t0": "migrated",
+        "t1": "failed",
+        "t2": "migrated",
+        "t3": "migrated",
+    }
+    (failed,) = [r for r in results if r.outcome is MigrationOutcome.FAILED]
+    assert "'t1'" in failed.error
+    assert "no such luck" in failed.error
+    assert _outcomes(services.migrate_tenants(tenants))["t1"] == "migrated"
+
+
+def test_after_a_failure_no_more_are_begun_if_that_is_asked_for(tenants):
+    services.migrate_tenants(tenants, target=BACK)
+    with failing("t1"):
+        results = services.migrate_tenants(tenants, parallel=1, fail_fast=True)
+    assert _outcomes(results) == {"t0": "migrated", "t1": "failed"}
+
+
+def test_an_interrupted_run_finishes_the_tenants_at_hand_and_is_completed_by_another(tenants):
+    services.migrate_tenants(tenants, target=BACK)
+    came = []
+
+    def interrupt(result):
+        came.append(result)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        services.migrate_tenants(tenants, parallel=1, on_result=interrupt)
+    assert _outcomes(came) == {"t0": "migrated"}
+    again = services.migrate_tenants(tenants)
+    assert _outcomes(again) == {
+        "t0": "unchanged",
+        "t1": "migrated",
+        "t2": "migrated",
+        "t3": "migrated",
+    }
+
+
+def test_tenants_that_are_not_whole_or_are_gone_are_skipped(tenants):
+    chosen = list(tenants)
+    Tenant.objects.filter(name="t0").update(state=TenantState.CREATING)
+    Tenant.objects.filter(name="t1").update(state=TenantState.DELETING)
+    services.freeze_tenant("t2")
+    services.delete_tenant("t3")
+    results = services.migrate_tenants(chosen)
+    assert _outcomes(results) == {
+        "t0": "skipped",
+        "t1": "skipped",
+        "t2": "unchanged",
+        "t3": "skipped",
+    }
+    assert "is creating" in results[0].error or len(results) == 4
+
+
+def test_a_tenant_with_an_operation_under_way_fails_as_busy(tenants):
+    with tenant_lock("t0"):
+        results = services.migrate_tenants(tenants)
+        with pytest.raises(TenantBusy):
+            services.migrate_tenant(tenants[0])
+    assert _outcomes(results)["t0"] == "failed"
+
+
+def test_one_tenant_is_migrated_or_the_reason_raised(tenants):
+    tenant = tenants[0]
+    services.migrate_tenants([tenant], target=BACK)
+    assert services.migrate_tenant(tenant) == (UNDONE,)
+    assert services.migrate_tenant(tenant) == ()
+    with failing("t0"), pytest.raises(MigrationFailed, match=r"'t0'.*RuntimeError"):
+        services.migrate_tenant(tenant)
+    Tenant.objects.filter(name="t0").update(state=TenantState.DELETING)
+    with pytest.raises(WrongTenantState, match=r"'t0' is deleting"):
+        services.migrate_tenant(tenant)
+
+
+def test_a_run_leaves_no_connection_open(tenants):
+    before = threading.active_count()
+    services.migrate_tenants(tenants, parallel=3)
+    assert threading.active_count() <= before
+    with connections["default"].cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert cursor.fetchone() == (0,)
