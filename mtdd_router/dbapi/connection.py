@@ -149,10 +149,8 @@ class Connection(psycopg.Connection[Row]):
         """Do what libpq waits for."""
         link = self._loopback
         assert link is not None
-        if self._undelivered:
+        if self._undelivered or link.hung_up:
             self._undelivered = link.give(self._undelivered)
-            return Ready.R
-        if link.hung_up:
             return Ready.R
         if want != Wait.R:
             # libpq has more to write than fits, or does not wait for the answer yet.

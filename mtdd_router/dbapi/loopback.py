@@ -94,6 +94,8 @@ class Loopback:
 
     def give(self, data: bytes | memoryview) -> bytes | memoryview:
         """Let libpq read *data*; return what did not fit yet."""
+        if self.hung_up:
+            return b""
         try:
             sent = self.peer.send(data)
         except BlockingIOError:
