@@ -10,9 +10,10 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mtdd_router.embedded.errors import StackError
+from mtdd_router.embedded.launch import launch_command
 
 __all__ = ["Account", "postgres_account"]
 
@@ -29,16 +30,16 @@ class Account:
     uid: int
     gid: int
 
-    def popen_arguments(self) -> dict[str, Any]:
-        """Return the arguments that make subprocess run a program as this user."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+    @property
+    def ids(self) -> tuple[int, int]:
+        """Its user and group id."""
+        return self.uid, self.gid
 
     def reaches(self, path: Path, mode: str = "x") -> bool:
         """Tell whether this user has access to *path*: ``r``, ``w`` or ``x``."""
-        test = subprocess.run(
-            ["test", f"-{mode}", str(path)], check=False, cwd="/", **self.popen_arguments()
-        )
-        return test.returncode == 0
+        test = shutil.which("test") or "/usr/bin/test"
+        command = launch_command([test, f"-{mode}", str(path)], user=self.ids)
+        return subprocess.run(command, check=False, cwd="/").returncode == 0
 
 
 def postgres_account() -> Account | None:

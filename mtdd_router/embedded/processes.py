@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Final
 import psutil
 
 from mtdd_router.embedded.account import Account
+from mtdd_router.embedded.launch import launch_command
 
 __all__ = [
     "STACK_MARK",
@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 STACK_MARK: Final = "MTDD_STACK_ID"
-_LAUNCHER: Final = Path(__file__).with_name("launch.py")
 _CREATION_TOLERANCE: Final = 2.0
 _LOG_LIMIT_BYTES: Final = 10_000_000
 
@@ -87,11 +86,10 @@ def spawn(
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
         log.replace(log.with_suffix(log.suffix + ".1"))
-    identity = (str(account.uid), str(account.gid)) if account else ("-", "-")
-    launch = [sys.executable, "-I", "-S", str(_LAUNCHER)]
+    user = account.ids if account else None
     with log.open("ab") as output:
         return subprocess.Popen(
-            [*launch, str(int(death_signal)), str(os.getpid()), *identity, *command],
+            launch_command(command, user=user, death_signal=death_signal),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

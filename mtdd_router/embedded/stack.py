@@ -10,13 +10,14 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from mtdd_router.embedded.account import postgres_account
-from mtdd_router.embedded.binaries import postgres_programs
+from mtdd_router.embedded.binaries import ROOT_FOLDER, postgres_programs
 from mtdd_router.embedded.errors import PortTaken, StackError
 from mtdd_router.embedded.folders import FolderLock, data_folder, prepare_folder
 from mtdd_router.embedded.options import DEFAULT_SHARDS, StackOptions
@@ -173,6 +174,8 @@ class Stack:
                 end(postgres_processes(place / name), how=signal.SIGQUIT, patience=5.0)
                 # Only what the stack made: the folder may be the user's, with more in it.
                 shutil.rmtree(place / name, ignore_errors=True)
+            if place.parent == ROOT_FOLDER:
+                shutil.rmtree(place, ignore_errors=True)
             shutil.rmtree(self.folder / "logs", ignore_errors=True)
             for name in ("stack.json", "credentials.json"):
                 (self.folder / name).unlink(missing_ok=True)
@@ -276,8 +279,10 @@ class Stack:
         ]
         if initialisations:
             self._report(f"Making {len(initialisations)} PostgreSQL data folders ...")
-        for initialisation in initialisations:
-            initialisation.finish()
+        with ExitStack() as finishing:
+            # All are waited for, also when one has failed.
+            for initialisation in initialisations:
+                finishing.callback(initialisation.finish)
         for server in self.postgres:
             server.start()
         for server in self.postgres:

