@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from mtdd_router.errors import ShardUnavailable
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.server.auth import Permission
 from mtdd_router.server.placements import PlacementTable
@@ -85,7 +86,10 @@ class Targets:
         settings = tuple((item.name, item.value) for item in context.settings)
         match context.target.WhichOneof("target"):
             case "tenant":
-                return await self._tenant(context.target.tenant, settings, permissions)
+                try:
+                    return await self._tenant(context.target.tenant, settings, permissions)
+                except ShardUnavailable as exc:
+                    raise Refused(error(pb.REASON_DATABASE_UNAVAILABLE, str(exc))) from exc
             case "database":
                 return self._whole_database(context.target.database, settings, permissions)
             case _:
