@@ -107,6 +107,23 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
             if self.tenant:
                 note_closed(self.alias)
 
+    @async_unsafe
+    def set_autocommit(
+        self,
+        autocommit: bool,  # noqa: FBT001 - Django's signature
+        force_begin_transaction_with_broken_autocommit: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        """Set the mode; a connection that is lost is not made anew for that.
+
+        Otherwise the end of an atomic block would report that the shard cannot be reached,
+        instead of what became of its COMMIT.
+        """
+        if autocommit and self.connection is None and not self.in_atomic_block:
+            self.autocommit = True
+            self.run_commit_hooks_on_set_autocommit_on = False
+            return
+        super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+
     def ensure_timezone(self) -> bool:
         """Declare the current time zone, which costs no statement outside a transaction."""
         if self.connection is None or self.connection.busy:
