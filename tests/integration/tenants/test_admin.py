@@ -59,10 +59,10 @@ def test_creating_a_tenant_really_provisions_it(
     assert LogEntry.objects.get().object_repr == "abc"
 
 
-@pytest.mark.parametrize("name", ["default", "ABC", "a b", 'a"b', "a.b", "x" * 64, "abc"])
-def test_a_name_that_cannot_be_is_an_error_of_the_form(staff, abc, placements, name):
-    page = _page(staff, ADD_TENANT, post={"name": name, "shard": "", "isolation": "schema"})
-    assert _errors(page)
+def test_a_name_that_cannot_be_is_an_error_of_the_form(staff, abc, placements):
+    for name in ("", "default", "ABC", "a b", 'a"b', "a.b", "x" * 64, "abc"):
+        page = _page(staff, ADD_TENANT, post={"name": name, "shard": "", "isolation": "schema"})
+        assert _errors(page), name
     assert set(placements()) == names() == {"abc"}
 
 

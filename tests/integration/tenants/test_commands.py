@@ -107,9 +107,8 @@ def test_a_tenant_is_created_listed_and_shown(registered_shards):
     assert contents["size_bytes"] > 0
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_an_unknown_tenant_is_named(registered_shards):
+    for arguments in (
         ("show_tenant", "nobody"),
         ("freeze_tenant", "nobody"),
         ("unfreeze_tenant", "nobody"),
@@ -118,16 +117,13 @@ def test_a_tenant_is_created_listed_and_shown(registered_shards):
         ("migrate_tenants", "--tenant=nobody"),
         ("tenant_command", "nobody", "check"),
         ("tenant_shell", "nobody", "-c", "pass"),
-    ],
-)
-def test_an_unknown_tenant_is_named(registered_shards, arguments):
-    with pytest.raises(CommandError, match=r"'nobody'"):
-        run(*arguments)
+    ):
+        with pytest.raises(CommandError, match=r"'nobody'"):
+            run(*arguments)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+def test_an_unknown_shard_is_named(registered_shards):
+    for arguments in (
         ("list_tenants", "--shard=nowhere"),
         ("create_tenant", "abc", "--shard=nowhere"),
         ("migrate_tenants", "--shard=nowhere"),
@@ -135,11 +131,9 @@ def test_an_unknown_tenant_is_named(registered_shards, arguments):
         ("check_shards", "nowhere"),
         ("edit_shard", "nowhere", "--accept"),
         ("remove_shard", "nowhere"),
-    ],
-)
-def test_an_unknown_shard_is_named(registered_shards, arguments):
-    with pytest.raises(CommandError, match=r"'nowhere'"):
-        run(*arguments)
+    ):
+        with pytest.raises(CommandError, match=r"'nowhere'"):
+            run(*arguments)
 
 
 def test_a_tenant_is_renamed_frozen_and_unfrozen(abc):

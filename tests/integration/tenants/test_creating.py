@@ -26,7 +26,14 @@ from tenants.errors import (
     TenantBusy,
 )
 from tenants.models import Shard, Tenant
-from tests.integration.tenants.conftest import kill, names, repair_everything, schemas, works
+from tests.integration.tenants.conftest import (
+    kill,
+    names,
+    repair_everything,
+    schemas,
+    wait_until_it_answers,
+    works,
+)
 
 
 @pytest.mark.parametrize("isolation", list(Isolation))
@@ -100,33 +107,31 @@ def test_without_any_shard_the_command_to_register_one_is_named():
         services.create_tenant("abc", shard="nowhere")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "Abc",
-        "a.b",
-        "a b",
-        " abc",
-        "abc\n",
-        'a"b',
-        "a'b",
-        "1abc",
-        "-abc",
-        "a" * 64,
-        "ünïcode",
-        "a\0b",
-        "abc; DROP SCHEMA public CASCADE",
-        '"; DROP TABLE tenants_tenant; --',
-        "../etc",
-        "default",
-    ],
-)
-def test_a_name_that_is_not_valid_is_refused_and_leaves_nothing(
-    registered_shards, placements, name
-):
-    with pytest.raises(InvalidTenantName):
-        services.create_tenant(name)
+INVALID_NAMES = [
+    "",
+    "Abc",
+    "a.b",
+    "a b",
+    " abc",
+    "abc\n",
+    'a"b',
+    "a'b",
+    "1abc",
+    "-abc",
+    "a" * 64,
+    "ünïcode",
+    "a\0b",
+    "abc; DROP SCHEMA public CASCADE",
+    '"; DROP TABLE tenants_tenant; --',
+    "../etc",
+    "default",
+]
+
+
+def test_a_name_that_is_not_valid_is_refused_and_leaves_nothing(registered_shards, placements):
+    for name in INVALID_NAMES:
+        with pytest.raises(InvalidTenantName):
+            services.create_tenant(name)
     assert not Tenant.objects.exists()
     assert placements() == {}
 
@@ -203,7 +208,7 @@ def test_a_tenant_created_while_its_shard_dies_is_named_and_repairable(
         services.create_tenant("abc")
 
     spare_server.start()
-    spare_server.wait_ready()
+    wait_until_it_answers(spare_server)
     (finding,) = repair_everything()
     assert (finding.kind, finding.subject) == ("interrupted creation", "abc")
     assert not Tenant.objects.exists()
