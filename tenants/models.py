@@ -83,7 +83,7 @@ class Shard(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.address})"
+        return self.name
 
 
 class Tenant(models.Model):

@@ -170,9 +170,14 @@ class ServiceAdmin(ModelAdmin[M], Generic[M]):
         }
         return TemplateResponse(request, self.delete_template, context)
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+    def get_actions(
+        self,
+        request: HttpRequest,
+        action_location: Any = None,  # since Django 6.1
+    ) -> dict[str, Any]:
         """Offer no bulk deletion: each is confirmed by itself."""
-        actions = super().get_actions(request)
+        place = {} if action_location is None else {"action_location": action_location}
+        actions = cast(dict[str, Any], super().get_actions(request, **place))
         actions.pop("delete_selected", None)
         return actions
 

@@ -58,7 +58,7 @@ class ShardAdmin(ServiceAdmin[Shard]):
     list_display = (
         "name",
         "address",
-        "health",
+        "health_in_short",
         "accepts_new_tenants",
         "weight",
         "tenants_there",
@@ -67,7 +67,6 @@ class ShardAdmin(ServiceAdmin[Shard]):
         "version",
     )
     search_fields = ("name", "address")
-    list_filter = ("accepts_tenants",)
     fieldsets = (
         (None, {"fields": ("name", "address")}),
         (_("New tenants"), {"fields": ("accepts_tenants", "weight")}),
@@ -116,6 +115,13 @@ class ShardAdmin(ServiceAdmin[Shard]):
         return changes
 
     # Columns
+
+    @admin.display(description=_("health"))
+    def health_in_short(self, shard: Shard) -> str:
+        status = _status(shard)
+        if status.info is not None and status.error:
+            return badge("another shard", "bad", status.error)
+        return self.health(shard) if status.healthy else badge("down", "bad", status.error)
 
     @admin.display(description=_("health"))
     def health(self, shard: Shard) -> str:

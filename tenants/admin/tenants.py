@@ -78,7 +78,6 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         "isolation",
         "live_size",
         "migrated_at",
-        "created_at",
     )
     list_filter = ("state", "shard", "isolation")
     list_select_related = ("shard",)
@@ -248,7 +247,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         unknown = _("not known")
         rows: dict[object, object] = {
             _("tenant"): obj.name,
-            _("shard"): obj.shard,
+            _("shard"): f"{obj.shard.name} ({obj.shard.address})",
             obj.get_isolation_display(): obj.namespace,
             _("size"): unknown if contents.size_bytes is None else size(contents.size_bytes),
             _("tables"): unknown if contents.tables is None else contents.tables,

@@ -46,7 +46,7 @@ class Command(RegistryCommand):
             facts(
                 {
                     "tenant": tenant.name,
-                    "shard": tenant.shard,
+                    "shard": f"{tenant.shard.name} ({tenant.shard.address})",
                     tenant.isolation: tenant.namespace,
                     "size": size(contents.size_bytes),
                     "tables": "not known" if contents.tables is None else contents.tables,
