@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mtdd_router.errors import RegistryUnavailable
@@ -29,7 +29,10 @@ def tenant_lock(*names: str) -> Iterator[None]:
     Raises:
         TenantBusy: at once, naming the tenant, if an operation holds one of them.
         RegistryUnavailable: if the registry's database cannot be asked.
+        RuntimeError: inside a transaction of the registry's database, which would hide
+            the operation's steps, and might undo them after the shard has done its part.
     """
+    _refuse_transaction()
     connection = connections[DEFAULT_DB_ALIAS].copy()
     try:
         _acquire(connection, sorted(set(names)))
@@ -40,6 +43,19 @@ def tenant_lock(*names: str) -> Iterator[None]:
         with suppress(Error):
             connection.rollback()
         connection.close()
+
+
+def _refuse_transaction() -> None:
+    try:
+        with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
+            pass
+    except RuntimeError as exc:
+        raise RuntimeError(
+            f"Operations on tenants cannot run inside a transaction of {DEFAULT_DB_ALIAS!r}; "
+            "run them outside of atomic() and ATOMIC_REQUESTS."
+        ) from exc
+    except Error as exc:
+        raise RegistryUnavailable(f"The registry's database cannot be used: {exc}") from exc
 
 
 def _acquire(connection: BaseDatabaseWrapper, names: list[str]) -> None:

@@ -170,3 +170,17 @@ def test_a_deletion_that_meets_an_open_transaction_is_completed_by_repeating_it(
         thread.join()
     services.delete_tenant("abc")
     assert placements() == {}
+
+
+def test_inside_a_transaction_of_the_registry_an_operation_is_refused_at_once(
+    tenant_factory, placements
+):
+    tenant_factory("abc")
+    for operation in (
+        lambda: services.freeze_tenant("abc"),
+        lambda: services.delete_tenant("abc"),
+        lambda: services.create_tenant("xyz"),
+    ):
+        with pytest.raises(RuntimeError, match="inside a transaction"), transaction.atomic():
+            operation()
+    assert placements() == {"abc": Tenant.objects.get().placement()}
