@@ -1,19 +1,26 @@
-"""ModelAdmin and ModelForm with a type parameter, which Django's have in stubs only."""
+"""Django's ModelAdmin, ModelForm and ModelChoiceField with the parameter of their stubs."""
 
 from typing import TYPE_CHECKING
 
 from django import forms
 from django.contrib import admin
 
-__all__ = ["ModelAdmin", "ModelForm"]
+__all__ = ["ModelAdmin", "ModelChoiceField", "ModelForm"]
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin
+    ModelChoiceField = forms.ModelChoiceField
     ModelForm = forms.ModelForm
 else:
 
     class ModelAdmin(admin.ModelAdmin):
         """``admin.ModelAdmin``, whose parameter means nothing at run time."""
+
+        def __class_getitem__(cls, _model):
+            return cls
+
+    class ModelChoiceField(forms.ModelChoiceField):
+        """``forms.ModelChoiceField``, likewise."""
 
         def __class_getitem__(cls, _model):
             return cls

@@ -7,7 +7,6 @@ renames it through the service.
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
@@ -21,7 +20,7 @@ from mtdd_router.types import Isolation, TenantState
 from tenants import services
 from tenants.admin.badges import badge, link, size
 from tenants.admin.base import ServiceAdmin
-from tenants.admin.generics import ModelForm
+from tenants.admin.generics import ModelChoiceField, ModelForm
 from tenants.errors import ShardRegistryError, TenantAlreadyExists
 from tenants.models import Shard, Tenant
 from tenants.services import MigrationOutcome
@@ -37,10 +36,17 @@ _KINDS = {
 _SIZE_TIMEOUT = 1.0
 
 
+class ShardChoiceField(ModelChoiceField[Shard]):
+    """A choice of shards that shows where each one is."""
+
+    def label_from_instance(self, obj: Shard) -> str:
+        return f"{obj.name} ({obj.address})"
+
+
 class TenantForm(ModelForm[Tenant]):
     """A new tenant: where it lives may be left to the placement."""
 
-    shard = forms.ModelChoiceField(
+    shard = ShardChoiceField(
         Shard.objects.filter(accepts_tenants=True),
         required=False,
         label=_("Shard"),

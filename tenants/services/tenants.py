@@ -107,7 +107,7 @@ def rename_tenant(name: str, new_name: str) -> Tenant:
     Raises:
         TenantDoesNotExist, InvalidTenantName, TenantAlreadyExists, TenantBusy,
         WrongTenantState, PlacementDisagreement, ShardUnavailable: nothing has changed.
-        OperationInterrupted: repeating it, or check_shards, completes it.
+        OperationInterrupted: `check_shards --repair` settles it.
     """
     validate_new_name(new_name)
     with tenant_lock(name, new_name):
@@ -175,7 +175,7 @@ def activate(tenant: Tenant, admin: ShardAdmin, *, migrated: bool = False) -> No
     except MTDDError as exc:
         raise OperationInterrupted(
             f"Tenant {tenant.name!r} is complete on {_where(tenant)}, but could not be made "
-            f"active: {exc} Run `manage.py check_shards --repair`, which does it."
+            f"active: {_sentence(exc)} Run `manage.py check_shards --repair`, which does it."
         ) from exc
 
 
@@ -202,8 +202,8 @@ def finish_deletion(tenant: Tenant, admin: ShardAdmin, placement: Placement | No
             drop_leftovers(tenant, admin)
     except ShardError as exc:
         raise OperationInterrupted(
-            f"Deleting tenant {tenant.name!r} stopped half way on {_where(tenant)}: {exc} "
-            "It answers no more queries; repeat the command to complete it."
+            f"Deleting tenant {tenant.name!r} stopped half way on {_where(tenant)}: "
+            f"{_sentence(exc)} It answers no more queries; repeat the command to complete it."
         ) from exc
     _delete_row(tenant)
 
@@ -270,13 +270,13 @@ def _undo(tenant: Tenant, admin: ShardAdmin, cause: BaseException) -> None:
     except MTDDError as exc:
         raise OperationInterrupted(
             f"Tenant {tenant.name!r} could not be created, for {_where(tenant)} failed half "
-            f"way: {cause} It is left in state 'creating'; when the shard is back, run "
+            f"way: {_sentence(cause)} It is left in state 'creating'; when the shard is back, run "
             "`manage.py check_shards --repair`."
         ) from exc
     if isinstance(cause, Exception):
         raise ProvisioningFailed(
-            f"Tenant {tenant.name!r} could not be created on {_where(tenant)}: {cause} "
-            "Nothing of it is left."
+            f"Tenant {tenant.name!r} could not be created on {_where(tenant)}: "
+            f"{_sentence(cause)} Nothing of it is left."
         ) from cause
 
 
@@ -319,8 +319,8 @@ def _change(
         raise
     except MTDDError as exc:
         raise OperationInterrupted(
-            f"The change of tenant {tenant.name!r} on {_where(tenant)} stopped half way: {exc} "
-            "Run `manage.py check_shards --repair`, which settles it."
+            f"The change of tenant {tenant.name!r} on {_where(tenant)} stopped half way: "
+            f"{_sentence(exc)} Run `manage.py check_shards --repair`, which settles it."
         ) from exc
 
 
@@ -341,3 +341,9 @@ def _already_exists(name: str) -> TenantAlreadyExists:
 
 def _where(tenant: Tenant) -> str:
     return f"shard {tenant.shard.name!r} ({tenant.shard.address})"
+
+
+def _sentence(exc: BaseException) -> str:
+    """Return the first line of an error's message, ended so that another may follow."""
+    line = str(exc).strip().partition("\n")[0] or type(exc).__name__
+    return line if line.endswith((".", "!", "?")) else f"{line}."
