@@ -119,12 +119,17 @@ class Session:
         self._call_beside("Cancel", service_pb.CancelRequest, service_pb.CancelResponse, serial)
 
     def outcome(self, serial: int) -> service_pb.Outcome:
-        """Return what became of request *serial*; unspecified if the server cannot tell."""
+        """Return what became of request *serial*; unspecified if the server cannot tell.
+
+        While the server cannot be reached that is still open, as it is for a running request.
+        """
         try:
             answer = self._call_beside(
                 "Outcome", service_pb.OutcomeRequest, service_pb.OutcomeResponse, serial
             )
-        except grpc.RpcError:
+        except grpc.RpcError as exc:
+            if status.status_of(exc)[0] in _RETRIED:
+                return service_pb.OUTCOME_RUNNING
             return service_pb.OUTCOME_UNSPECIFIED
         found: service_pb.Outcome = answer.outcome
         return found
