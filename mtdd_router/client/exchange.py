@@ -176,6 +176,23 @@ class Exchange:
         if session is not None and self.inflight:
             session.cancel(session.serial)
 
+    def interrupt(self) -> ExchangeFailed:
+        """Give up what runs, as Ctrl-C does; return what libpq is to be told.
+
+        gRPC cannot go on waiting for an answer once a wait was interrupted, so the
+        session is left: the server cancels the statement, and rolls back.
+        """
+        error = errors.ShardUnavailable("The statement was interrupted.")
+        lost = self.inflight and (self._in_transaction or self.pinned)
+        try:
+            if self.inflight:
+                self.close()
+            if lost:
+                self._break(error)
+            self._fail(error, "57014")
+        except ExchangeFailed as failed:
+            return failed
+
     def close(self) -> None:
         """Leave; what is open is rolled back."""
         session, self._session = self._session, None

@@ -36,6 +36,8 @@ _LOOPBACKS_PER_THREAD: Final = 4
 _POLL_SECONDS: Final = 1.0
 _COPY_DATA: Final = ord("d")
 _COPY_BYTES: Final = 1 << 20
+# One is enough for a statement; who needs more than this waits for what will never come.
+_READS_WHEN_INTERRUPTED: Final = 100
 
 
 class Connection(psycopg.Connection[Row]):
@@ -139,9 +141,8 @@ class Connection(psycopg.Connection[Row]):
                 self._failure = None
                 raise failure from None
             raise
-        except Exception:
-            raise
         except BaseException:
+            # Not only Ctrl-C: a signal's handler may raise what it likes.
             self._interrupt(gen)
             raise
 
@@ -200,11 +201,17 @@ class Connection(psycopg.Connection[Row]):
             link.hang_up()
 
     def _interrupt(self, gen: PQGen[Any]) -> None:
-        """Ctrl-C: cancel what runs, and read on until libpq is ready again."""
+        """Ctrl-C: give up what runs, and let libpq read that until it is ready again."""
+        link = self._loopback
+        if link is None or self._undelivered:
+            self.close()
+            return
         try:
-            self.cancel()
-            while True:
-                gen.send(self._step(Wait.R))
+            link.take()
+            self._failed(link, self._exchange.interrupt())
+            for _ in range(_READS_WHEN_INTERRUPTED):
+                gen.send(Ready.R)
+            self.close()
         except (StopIteration, psycopg.Error):
             self._failure = None
         except BaseException:

@@ -575,4 +575,4 @@ def test_ctrl_c_in_a_long_query_cancels_it_and_leaves_the_connection_usable(
     output, _ = client.communicate(timeout=PATIENCE)
     assert output == "interrupted\nusable\n", output
     assert client.returncode == 0
-    assert not site.runs("pg_sleep")
+    assert wait_until(lambda: not site.runs("pg_sleep"), timeout=5.0)
