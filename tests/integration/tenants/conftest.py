@@ -13,6 +13,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connections
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.embedded.ports import choose_port
@@ -24,24 +26,50 @@ from tenants.models import Shard, Tenant
 from tenants.registry import DatabaseRegistry
 
 
-@pytest.fixture
-def spare_server(empty_database_dsn: str, tmp_path: Any) -> Iterator[ShardServer]:
-    """A shard server in front of an empty database, not registered; a test may kill it."""
+@pytest.fixture(scope="session")
+def the_spare_server(
+    shard_postgres_dsn: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ShardServer]:
+    """The server of `spare_server`, made once, in front of a database of its own."""
+    name = f"spare_{secrets.token_hex(4)}"
     server = ShardServer(
         name="spare",
         port=choose_port(),
-        dsn=empty_database_dsn,
+        dsn=make_conninfo(**{**conninfo_to_dict(shard_postgres_dsn), "dbname": name}),
         pool_size=8,
         workers=1,
-        log=tmp_path / "spare.log",
-        mark=f"spare-{secrets.token_hex(4)}",
+        log=tmp_path_factory.mktemp("spare") / "server.log",
+        mark=name,
     )
-    server.start()
-    try:
+    with psycopg.connect(shard_postgres_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield server
+        finally:
+            kill(server)
+            connection.execute(
+                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+
+@pytest.fixture
+def spare_server(the_spare_server: ShardServer) -> Iterator[ShardServer]:
+    """A third shard server, empty and not registered; a test may kill it."""
+    _revive(the_spare_server)
+    yield the_spare_server
+    _revive(the_spare_server)
+    with ShardAdmin(the_spare_server.address) as admin:
+        found = admin.placements(orphans=True)
+        for tenant in found.placements:
+            admin.drop_namespace(tenant)
+        for orphan in found.orphans:
+            admin.drop_orphan(orphan)
+
+
+def _revive(server: ShardServer) -> None:
+    if not server.running:
+        server.start()
         wait_until_it_answers(server)
-        yield server
-    finally:
-        kill(server)
 
 
 def wait_until_it_answers(server: ShardServer) -> None:
@@ -64,6 +92,7 @@ def kill(server: ShardServer) -> None:
     if server.process is not None:
         server.process.kill()
         server.process.wait()
+        server.process = None
     server.end_strays()
 
 

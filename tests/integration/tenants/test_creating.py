@@ -229,6 +229,7 @@ def test_a_shard_server_that_may_not_create_schemas_is_quoted_and_nothing_is_lef
                 services.create_tenant("abc")
         finally:
             connection.execute(f'ALTER DATABASE "{database}" OWNER TO mtdd_shard')
+            connection.execute(f'GRANT ALL ON DATABASE "{database}" TO mtdd_shard')
     assert not Tenant.objects.exists()
     repair_everything()
 
