@@ -67,7 +67,8 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
         token = given.get("token", getattr(settings, "MTDD_SHARD_TOKEN", ""))
         return {
             "locator": self._locator(given, token),
-            "database": given["dbname"],
+            # One name for all tenants, so that they use each other's loopbacks again.
+            "database": "tenants" if self.tenant else given["dbname"],
             "settings": {"TimeZone": self.timezone_name} if self.timezone_name else {},
             "connect_timeout": given.get(
                 "connect_timeout", getattr(settings, "MTDD_CONNECT_TIMEOUT", 5.0)

@@ -48,12 +48,13 @@ class Connection(psycopg.Connection[Row]):
     """
 
     def __init__(self, exchange: Exchange, database: str) -> None:
+        # Until all is there, it is as if closed: what fails here leaves nothing to close.
+        self._shut = True
         self._exchange = exchange
         self._database = database
         self._parameters = exchange.open()
         self._undelivered: bytes | memoryview = b""
         self._unsent = bytearray()
-        self._shut = False
         self._notified: deque[psycopg.Notify] = deque()
         self._on_notify: list[Callable[[psycopg.Notify], None]] = []
         self._failure: MTDDError | None = None
@@ -62,6 +63,7 @@ class Connection(psycopg.Connection[Row]):
         super().__init__(self._loopback.pgconn)
         self._notice_handler_of_psycopg = self.pgconn.notice_handler
         self._attach(self._loopback)
+        self._shut = False
 
     @property
     def pgconn(self) -> pq.abc.PGconn:

@@ -190,11 +190,10 @@ def borrow(database: str, parameters: Mapping[str, str]) -> Loopback:
 
 def give_back(loopback: Loopback) -> None:
     """Take back a loopback; it is closed if anything might still use it."""
-    free = _free.setdefault(loopback.database, deque())
     loopback.pgconn.notice_handler = loopback.pgconn.notify_handler = None
-    if loopback.reusable and len(free) < _KEPT:
+    if loopback.reusable and sum(map(len, list(_free.values()))) < _KEPT:
         loopback.forget()
-        free.append(loopback)
+        _free.setdefault(loopback.database, deque()).append(loopback)
     else:
         loopback.close()
 

@@ -83,11 +83,6 @@ def test_a_frozen_tenant_is_named(tenant_factory: Callable[..., Any]) -> None:
         User.objects.mtdd("abc").count()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=OSError,
-    reason="dbapi.loopback keeps a free loopback, so two descriptors and 20 kB, of each tenant",
-)
 @pytest.mark.django_db(transaction=True)
 def test_a_process_that_opens_ten_thousand_tenants_stays_small(
     shard_addresses: dict[str, str],

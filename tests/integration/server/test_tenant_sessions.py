@@ -378,7 +378,7 @@ def test_tenants_take_turns_in_a_storm(site, connect, pair):
                         connection.execute("INSERT INTO t (word) VALUES ('x')")
                 if words(connection) != [name]:
                     failures.append(name)
-        except Exception as exc:  # noqa: BLE001 - reported by the main thread
+        except Exception as exc:
             failures.append(repr(exc))
 
     threads = [threading.Thread(target=hammer, args=("ab"[n % 2],)) for n in range(8)]

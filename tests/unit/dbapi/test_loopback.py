@@ -81,4 +81,13 @@ def test_a_loopback_in_a_transaction_is_not_used_again():
     while link.pgconn.get_result():
         pass
     loopback.give_back(link)
-    assert not loopback._free["busy"]
+    assert "busy" not in loopback._free
+
+
+def test_only_so_many_loopbacks_wait_to_be_used_again_whatever_their_names():
+    loopback._free.clear()
+    links = [loopback.borrow(f"database {n}", PARAMETERS) for n in range(loopback._KEPT + 5)]
+    while links:
+        loopback.give_back(links.pop())
+    assert sum(map(len, loopback._free.values())) == loopback._KEPT
+    loopback._close_free()
