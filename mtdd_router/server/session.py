@@ -75,6 +75,7 @@ class Session:
         self._held_cursors: set[str] = set()
         self._running = False
         self._copying = False
+        self._whole = False
         self._opened_at = self._loop.time()
         self._logs_requests = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self._requests = 0
@@ -172,6 +173,7 @@ class Session:
                 return
             case _:
                 raise Refused(error(pb.REASON_INVALID_REQUEST, "The request has no payload."))
+        self._whole = statement.fusable or request.statement == b"COMMIT"
         if statement.refusal and resolved.guarded and statement.parsed:
             await self._refuse(resolved, statement)
         if statement.database and not resolved.guarded:
@@ -352,7 +354,7 @@ class Session:
     def _note(self, backend: Backend, statement: Statement, resolved: Resolved) -> None:
         """Draw the conclusions of a finished request."""
         failed = backend.failed
-        self._outcome.outcome = _outcome(backend)
+        self._outcome.outcome = self._became_of(backend)
         if backend.profile is None and not failed and backend.status == b"I":
             # The switch shared the statement's Sync, and both were committed.
             backend.profile = resolved.profile
@@ -373,6 +375,18 @@ class Session:
             # not matter, since what remains is cleaned at the end.
             self._pinned = self._pinned or bool(self._held_cursors)
             self._held_cursors.clear()
+
+    def _became_of(self, backend: Backend) -> service_pb.Outcome:
+        """Return what became of the request that just finished on *backend*."""
+        # The COMMIT of a failed transaction is answered with ROLLBACK. What was done
+        # inside a transaction that is still open has had no effect yet.
+        if not backend.failed and backend.status == b"I" and backend.tag != b"ROLLBACK":
+            return service_pb.OUTCOME_SUCCEEDED
+        # A script may have committed before it failed, and so may a procedure: the
+        # client must not take that for a failure and send it again.
+        if self._whole or backend.status != b"I":
+            return service_pb.OUTCOME_FAILED
+        return service_pb.OUTCOME_UNSPECIFIED
 
     def _settled(self, backend: Backend) -> None:
         """Give the backend connection back unless the session must keep it."""
@@ -437,17 +451,9 @@ class Session:
         except (ConnectionLost, TimeoutError, OSError):
             self._outcome.outcome = service_pb.OUTCOME_UNSPECIFIED
         else:
-            self._outcome.outcome = _outcome(backend)
+            self._outcome.outcome = self._became_of(backend)
         finally:
             self._pool.discard(backend)
-
-
-def _outcome(backend: Backend) -> service_pb.Outcome:
-    """Return what became of the request that just finished on *backend*."""
-    # The COMMIT of a failed transaction is answered with ROLLBACK. What was done
-    # inside a transaction that is still open has had no effect yet.
-    took_effect = not backend.failed and backend.status == b"I" and backend.tag != b"ROLLBACK"
-    return service_pb.OUTCOME_SUCCEEDED if took_effect else service_pb.OUTCOME_FAILED
 
 
 def _name(resolved: Resolved) -> str:

@@ -20,7 +20,10 @@ from mtdd_router import dbapi, errors
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.client.channels import Endpoint
 from mtdd_router.client.location import Location
+from mtdd_router.client.session import sessions_of
 from mtdd_router.embedded import Stack
+from mtdd_router.pb import messages_pb2 as pb
+from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.types import Isolation, Placement, TenantState
 
 
@@ -252,9 +255,6 @@ def test_prepared_by_parameters_is_refused_as_well(pair):
 
 
 def test_begin_carries_nothing_but_a_begin(site, pair):
-    from mtdd_router.client.session import sessions_of
-    from mtdd_router.pb import messages_pb2 as pb
-
     a, b = pair
     location = site.location("a")
     session = sessions_of(location.endpoint).acquire(5.0)
@@ -387,3 +387,28 @@ def test_tenants_take_turns_in_a_storm(site, connect, pair):
     for thread in threads:
         thread.join(60)
     assert failures == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "outcome"),
+    [
+        (b"INSERT INTO t (word) VALUES ('new')", service_pb.OUTCOME_SUCCEEDED),
+        (b"INSERT INTO t (word) VALUES ('a')", service_pb.OUTCOME_FAILED),
+        # Half of it took effect: sent again, that half would be made twice.
+        (
+            b"BEGIN; INSERT INTO t (word) VALUES ('kept'); COMMIT; SELECT 1/0",
+            service_pb.OUTCOME_UNSPECIFIED,
+        ),
+        (b"BEGIN; INSERT INTO t (word) VALUES ('open')", service_pb.OUTCOME_FAILED),
+    ],
+)
+def test_what_became_of_a_statement_is_told_without_guessing(site, pair, statement, outcome):
+    location = site.location("a")
+    session = sessions_of(location.endpoint).acquire(5.0)
+    session.send(pb.SessionRequest(statement=statement), location.context(()))
+    while not session.receive().complete:
+        pass
+    assert session.outcome(session.serial) == outcome
+    assert session.outcome(session.serial + 1) == service_pb.OUTCOME_NOT_RECEIVED
+    session.close()
+    assert_apart(*pair)
