@@ -10,6 +10,7 @@ import dataclasses
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,11 @@ from mtdd_router.embedded import Stack, StackOptions
 from mtdd_router.embedded.state import Credentials, StackState
 
 KINDS = ("unit", "integration", "e2e")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As of a background job of a shell. The programs that tests start would inherit it,
+    # and could not be interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 TESTS = Path(__file__).parent
 
 

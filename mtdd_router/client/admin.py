@@ -10,24 +10,13 @@ from google.protobuf.message import Message
 from mtdd_router.client.channels import Endpoint
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
-from mtdd_router.types import Isolation, Placement, ShardInfo, ShardPlacements, TenantState
+from mtdd_router.types import Placement, ShardInfo, ShardPlacements, TenantState
 from mtdd_router.wire import status
+from mtdd_router.wire.placements import STATES, placement_from_message, placement_message
 
 __all__ = ["ShardAdmin"]
 
 _SERVICE: Final = "/mtdd.v1.ShardAdminService"
-_ISOLATIONS: Final = {
-    Isolation.SCHEMA: pb.ISOLATION_SCHEMA,
-    Isolation.DATABASE: pb.ISOLATION_DATABASE,
-}
-_STATES: Final = {
-    TenantState.CREATING: pb.PLACEMENT_STATE_CREATING,
-    TenantState.ACTIVE: pb.PLACEMENT_STATE_ACTIVE,
-    TenantState.FROZEN: pb.PLACEMENT_STATE_FROZEN,
-    TenantState.DELETING: pb.PLACEMENT_STATE_DELETING,
-}
-_ISOLATION_OF: Final = {value: key for key, value in _ISOLATIONS.items()}
-_STATE_OF: Final = {value: key for key, value in _STATES.items()}
 
 
 class ShardAdmin:
@@ -79,9 +68,9 @@ class ShardAdmin:
 
     def create_namespace(self, placement: Placement) -> Placement:
         """Make the tenant's role, namespace and placement, all or nothing."""
-        request = admin_pb.CreateNamespaceRequest(placement=_message(placement))
+        request = admin_pb.CreateNamespaceRequest(placement=placement_message(placement))
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
-        return _placement(answer.placement)
+        return placement_from_message(answer.placement)
 
     def drop_namespace(self, tenant: str) -> bool:
         """Remove the tenant with everything it has; return whether anything was there."""
@@ -109,11 +98,11 @@ class ShardAdmin:
             tenant=tenant,
             expected_epoch=expected_epoch,
             name=name,
-            state=_STATES[state] if state else pb.PLACEMENT_STATE_UNSPECIFIED,
+            state=STATES[state] if state else pb.PLACEMENT_STATE_UNSPECIFIED,
             epoch=epoch,
         )
         answer = self._call("UpdatePlacement", request, admin_pb.UpdatePlacementResponse)
-        return _placement(answer.placement)
+        return placement_from_message(answer.placement)
 
     def placements(self, *, tenant: str = "", orphans: bool = False) -> ShardPlacements:
         """Return the shard's placements, all or one tenant's; *orphans* as well if asked."""
@@ -124,7 +113,7 @@ class ShardAdmin:
         while True:
             request = admin_pb.ListPlacementsRequest(tenant=tenant, after=after, orphans=orphans)
             answer = self._call("ListPlacements", request, admin_pb.ListPlacementsResponse)
-            page = {item.tenant: _placement(item) for item in answer.placements}
+            page = {item.tenant: placement_from_message(item) for item in answer.placements}
             placements.update(page)
             found.update(answer.orphans)
             missing.update(answer.missing)
@@ -149,25 +138,3 @@ class ShardAdmin:
             return call(request, timeout=self._timeout, metadata=self._endpoint.metadata)
         except grpc.RpcError as exc:
             raise status.exception_for(exc, self._endpoint.shard, self._endpoint.address) from exc
-
-
-def _message(placement: Placement) -> pb.Placement:
-    return pb.Placement(
-        tenant=placement.tenant,
-        isolation=_ISOLATIONS[placement.isolation],
-        namespace=placement.namespace,
-        role=placement.role,
-        epoch=placement.epoch,
-        state=_STATES[placement.state],
-    )
-
-
-def _placement(message: pb.Placement) -> Placement:
-    return Placement(
-        tenant=message.tenant,
-        isolation=_ISOLATION_OF[message.isolation],
-        namespace=message.namespace,
-        role=message.role,
-        epoch=message.epoch,
-        state=_STATE_OF[message.state],
-    )

@@ -24,16 +24,16 @@ from mtdd_router.server.identifiers import InvalidIdentifier
 from mtdd_router.server.inventory import Inventory
 from mtdd_router.server.logs import describe, get_logger
 from mtdd_router.server.namespaces import AlreadyExists, Namespaces, NotPossible
-from mtdd_router.server.placement_messages import (
+from mtdd_router.server.placements import PlacementTable
+from mtdd_router.server.updates import NoSuchTenant, update_placement
+from mtdd_router.server.version import server_version
+from mtdd_router.types import Placement, TenantState, validate_tenant_name
+from mtdd_router.wire.placements import (
     InvalidPlacement,
     placement_from_message,
     placement_message,
     state_from_message,
 )
-from mtdd_router.server.placements import PlacementTable
-from mtdd_router.server.updates import NoSuchTenant, update_placement
-from mtdd_router.server.version import server_version
-from mtdd_router.types import Placement, TenantState, validate_tenant_name
 
 __all__ = ["Load", "ShardAdminService"]
 

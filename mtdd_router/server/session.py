@@ -19,6 +19,12 @@ from mtdd_router.server.logs import get_logger, log_session_statement
 from mtdd_router.server.outcomes import SessionOutcome
 from mtdd_router.server.pool import Backend, BackendPool, DatabaseUnavailable, PoolExhausted
 from mtdd_router.server.postgres.connection import ConnectionLost
+from mtdd_router.server.requests import (
+    batch_statement,
+    begin_messages,
+    expected_of,
+    one_statement,
+)
 from mtdd_router.server.statements import ORDINARY, Statement, classify
 from mtdd_router.server.targets import Refused, Resolved, Targets, error
 from mtdd_router.wire import frontend
@@ -33,8 +39,7 @@ _SETTLE_SECONDS: Final = 5.0
 # A statement that fails whatever else is true.
 _FAILURE: Final = frontend.simple_query(b"REFUSED")
 _IN_TRANSACTION: Final = (b"T", b"E")
-# Replies that each message of a batch ends with, if it succeeds.
-_REPLIES: Final = {"parse": 1, "bind": 1, "execute": 1, "close": 1}
+
 
 Write = Callable[[pb.SessionResponse], Awaitable[None]]
 
@@ -109,6 +114,15 @@ class Session:
             await write(pb.SessionResponse(complete=True, error=exc.error, pinned=held))
         except ConnectionLost as exc:
             await self._lost(exc, write)
+        except Exception:
+            # A mistake of this server, or an answer that could not be written: the stream
+            # ends with it, and what is not known yet is not guessed.
+            if self._outcome.outcome == service_pb.OUTCOME_RUNNING:
+                self._outcome.outcome = service_pb.OUTCOME_UNSPECIFIED
+            backend, self._backend = self._backend, None
+            if backend is not None:
+                self._pool.discard(backend)
+            raise
         finally:
             self._running = False
             if self._logs_requests:
@@ -167,7 +181,7 @@ class Session:
             case "statement":
                 statement = classify(request.statement)
             case "batch":
-                statement = _batch_statement(request.batch)
+                statement = batch_statement(request.batch)
             case "poll":
                 await self._poll(request.timeout_ms / 1000, write)
                 return
@@ -262,10 +276,10 @@ class Session:
         if switched and not request.begin:
             backend.send(frontend.simple_query(text), syncs=1)
         elif known.fusable and switched:
-            backend.send(_begin_messages(request.begin) + _one_statement(text), syncs=1, prelude=1)
+            backend.send(begin_messages(request.begin) + one_statement(text), syncs=1, prelude=1)
         elif known.fusable and not request.begin:
             before, commands = backend.start_switch(resolved.profile)
-            backend.send(before + _one_statement(text), syncs=1, prelude=commands)
+            backend.send(before + one_statement(text), syncs=1, prelude=commands)
         else:
             # A switch never shares a transaction with BEGIN: a rollback would undo it.
             if not switched:
@@ -275,7 +289,7 @@ class Session:
             elif known.fusable:
                 await self._statement(backend, resolved, request, known)
             else:
-                backend.send(_begin_messages(request.begin) + frontend.SYNC, syncs=1, prelude=1)
+                backend.send(begin_messages(request.begin) + frontend.SYNC, syncs=1, prelude=1)
                 rest = await backend.complete()
                 if backend.prelude_error is None:
                     backend.send(frontend.simple_query(text), syncs=1)
@@ -288,7 +302,7 @@ class Session:
         """Let PostgreSQL say what is wrong with a statement that the parser did not understand."""
         if backend.profile is not resolved.profile:
             await self._switch(backend, resolved)
-        before = _begin_messages(request.begin) if request.begin else b""
+        before = begin_messages(request.begin) if request.begin else b""
         parse = frontend.parse(b"", request.statement, [])
         backend.send(before + parse + frontend.SYNC, syncs=1, prelude=1 if before else 0)
         said = await backend.complete()
@@ -301,19 +315,11 @@ class Session:
     ) -> None:
         if backend.profile is not resolved.profile:
             await self._switch(backend, resolved)
-        messages = request.batch.messages
-        syncs = sum(1 for message in messages if message.HasField("sync"))
-        replies = 0
-        if not syncs:
-            for message in messages:
-                kind = message.WhichOneof("message") or ""
-                replies += _REPLIES.get(kind, 0)
-                if kind == "describe":
-                    replies += 1
+        syncs, replies = expected_of(request.batch)
         data = frontend.batch_bytes(request.batch)
         prelude = 0
         if request.begin:
-            data, prelude = _begin_messages(request.begin) + data, 1
+            data, prelude = begin_messages(request.begin) + data, 1
         backend.send(data, syncs=syncs, replies=replies, prelude=prelude)
 
     async def _switch(self, backend: Backend, resolved: Resolved) -> None:
@@ -460,41 +466,3 @@ def _name(resolved: Resolved) -> str:
     if resolved.tenant:
         return f"tenant {resolved.tenant!r}"
     return f"database {resolved.profile.database!r}"
-
-
-def _begin_messages(begin: str) -> bytes:
-    return frontend.parse(b"", begin.encode(), []) + frontend.bind(b"", []) + frontend.execute()
-
-
-def _one_statement(text: bytes) -> bytes:
-    return b"".join(
-        (
-            frontend.parse(b"", text, []),
-            frontend.bind(b"", []),
-            frontend.describe(),
-            frontend.execute(),
-            frontend.SYNC,
-        )
-    )
-
-
-def _batch_statement(batch: pb.Batch) -> Statement:
-    """Return what is known of all the statements of a batch together."""
-    known = []
-    for message in batch.messages:
-        match message.WhichOneof("message"):
-            case "parse":
-                item = classify(message.parse.statement)
-                # A named prepared statement stays behind.
-                known.append(Statement(pins=True) if message.parse.name else item)
-                known.append(item)
-            case "bind" if message.bind.name:
-                known.append(Statement(pins=True))
-    if len(known) == 2 and known[0] is ORDINARY:
-        return ORDINARY
-    return Statement(
-        pins=any(item.pins for item in known),
-        holds=next((item.holds for item in known if item.holds), ""),
-        closes=next((item.closes for item in known if item.closes), ""),
-        refusal=next((item.refusal for item in known if item.refusal), ""),
-    )

@@ -68,7 +68,15 @@ _MARKERS: Final = (
     b"xpath_table",
     b"u&",
 )
+_HEAD_BYTES: Final = 64
 _CACHED_BYTES: Final = 4096
+_PLAIN_DML: Final = (
+    ast.SelectStmt,
+    ast.InsertStmt,
+    ast.UpdateStmt,
+    ast.DeleteStmt,
+    ast.MergeStmt,
+)
 _CURSOR_HOLD: Final = 0x0020
 
 _TENANT_KINDS: Final = frozenset(
@@ -166,7 +174,7 @@ _FORBIDDEN_FUNCTIONS: Final = frozenset(
 
 def classify(statement: bytes) -> Statement:
     """Return what is known of *statement*, which may hold several statements."""
-    head = statement[:6].lower()
+    head = statement[:_HEAD_BYTES].lstrip()[:6].lower()
     if head in _DML or head[:5] in _DML:
         if statement.find(b";", 0, len(statement.rstrip()) - 1) < 0:
             lowered = statement.lower()
@@ -196,6 +204,7 @@ def _parsed(statement: bytes) -> Statement:
         if database := _undisturbed_database(node):
             return Statement(database=database, refusal=_refusal(node))
     return Statement(
+        fusable=len(nodes) == 1 and isinstance(nodes[0], _PLAIN_DML),
         pins=any(_pins(node) or _is_held(node) for node in nodes),
         refusal=next(filter(None, map(_refusal, nodes)), ""),
     )

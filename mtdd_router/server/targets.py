@@ -14,17 +14,12 @@ from mtdd_router.server.auth import Permission
 from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.profile import Profile, tenant_profile
 from mtdd_router.types import Placement, TenantState
+from mtdd_router.wire.placements import STATES
 
 __all__ = ["Refused", "Resolved", "Targets", "error"]
 
 _INTERNED: Final = 50_000
 _FORBIDDEN_SETTINGS: Final = frozenset(("role", "search_path", "session_authorization"))
-_STATES: Final = {
-    TenantState.CREATING: pb.PLACEMENT_STATE_CREATING,
-    TenantState.ACTIVE: pb.PLACEMENT_STATE_ACTIVE,
-    TenantState.FROZEN: pb.PLACEMENT_STATE_FROZEN,
-    TenantState.DELETING: pb.PLACEMENT_STATE_DELETING,
-}
 
 
 class Refused(Exception):
@@ -136,7 +131,7 @@ class Targets:
             refusal = error(
                 pb.REASON_TENANT_UNAVAILABLE, f"Tenant {name!r} is {placement.state.value}."
             )
-            refusal.state = _STATES[placement.state]
+            refusal.state = STATES[placement.state]
             raise Refused(refusal)
         profile = tenant_profile(placement, self.database, self._extension_schema, settings)
         return Resolved(self._intern(profile), name, placement, guarded=not target.maintenance)

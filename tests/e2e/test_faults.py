@@ -26,6 +26,7 @@ from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.models import Model
 
+from mtdd_router.client import session as client
 from mtdd_router.directory import directory
 from mtdd_router.embedded import Stack, StackOptions
 from mtdd_router.embedded.ports import HOST
@@ -267,6 +268,9 @@ def test_a_server_killed_and_started_while_the_client_was_idle_is_not_noticed(si
 def test_a_statement_waits_for_a_server_that_is_being_started_again(site: Site) -> None:
     add("before")
     site.kill()
+    # Before the client has noticed, the statement is sent to nobody, and its outcome unknown.
+    mine = [session for session in client._open if session._endpoint.shard == "fragile"]
+    assert wait_until(lambda: not any(session.alive for session in mine), timeout=PATIENCE)
     with meanwhile(site.start, when=lambda: True):
         add("after")
     assert site.names() == ["after", "before"]

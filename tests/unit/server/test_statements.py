@@ -12,6 +12,7 @@ ORDINARY_STATEMENTS = [
     b"WITH x AS (SELECT 1) SELECT * FROM x",
     b"VALUES (1), (2);",
     b"select 1",
+    b"\n    SELECT 1\n    FROM t",
 ]
 
 ESCAPES = [
@@ -153,6 +154,7 @@ def test_a_cursor_with_hold_holds_the_session_until_it_is_closed():
 
 def test_only_a_single_statement_may_share_a_flush():
     assert classify(b"SELECT 1;").fusable
+    assert classify(b"/* why */ SELECT 'temp'").fusable
     assert not classify(b"SELECT 1; SELECT 2").fusable
     assert not classify(b"VACUUM").fusable
 

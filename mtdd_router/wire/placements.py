@@ -5,24 +5,30 @@ from typing import Final
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.types import Isolation, Placement, TenantState
 
-__all__ = ["InvalidPlacement", "placement_from_message", "placement_message", "state_from_message"]
+__all__ = [
+    "STATES",
+    "InvalidPlacement",
+    "placement_from_message",
+    "placement_message",
+    "state_from_message",
+]
 
 _ISOLATIONS: Final = {
     Isolation.SCHEMA: pb.ISOLATION_SCHEMA,
     Isolation.DATABASE: pb.ISOLATION_DATABASE,
 }
-_STATES: Final = {
+STATES: Final = {
     TenantState.CREATING: pb.PLACEMENT_STATE_CREATING,
     TenantState.ACTIVE: pb.PLACEMENT_STATE_ACTIVE,
     TenantState.FROZEN: pb.PLACEMENT_STATE_FROZEN,
     TenantState.DELETING: pb.PLACEMENT_STATE_DELETING,
 }
 _ISOLATION_OF: Final = {value: key for key, value in _ISOLATIONS.items()}
-_STATE_OF: Final = {value: key for key, value in _STATES.items()}
+_STATE_OF: Final = {value: key for key, value in STATES.items()}
 
 
 class InvalidPlacement(ValueError):
-    """A placement in a request is not valid."""
+    """A placement in a message is not valid."""
 
 
 def placement_message(placement: Placement) -> pb.Placement:
@@ -33,7 +39,7 @@ def placement_message(placement: Placement) -> pb.Placement:
         namespace=placement.namespace,
         role=placement.role,
         epoch=placement.epoch,
-        state=_STATES[placement.state],
+        state=STATES[placement.state],
     )
 
 

@@ -1,0 +1,59 @@
+"""What a request means to PostgreSQL: the messages to send, and the answers to expect."""
+
+from typing import Final
+
+from mtdd_router.pb import messages_pb2 as pb
+from mtdd_router.server.statements import ORDINARY, Statement, classify
+from mtdd_router.wire import frontend
+
+__all__ = ["batch_statement", "begin_messages", "expected_of", "one_statement"]
+
+# Replies that each message of a batch ends with, if it succeeds.
+_REPLIES: Final = {"parse": 1, "bind": 1, "describe": 1, "execute": 1, "close": 1}
+
+
+def begin_messages(begin: str) -> bytes:
+    """Return the messages that run *begin*, without Sync."""
+    return frontend.parse(b"", begin.encode(), []) + frontend.bind(b"", []) + frontend.execute()
+
+
+def one_statement(text: bytes) -> bytes:
+    """Return the messages that run one statement as an extended query, with Sync."""
+    return b"".join(
+        (
+            frontend.parse(b"", text, []),
+            frontend.bind(b"", []),
+            frontend.describe(),
+            frontend.execute(),
+            frontend.SYNC,
+        )
+    )
+
+
+def batch_statement(batch: pb.Batch) -> Statement:
+    """Return what is known of all the statements of a batch together."""
+    known = []
+    for message in batch.messages:
+        match message.WhichOneof("message"):
+            case "parse":
+                item = classify(message.parse.statement)
+                # A named prepared statement stays behind.
+                known.append(Statement(pins=True) if message.parse.name else item)
+                known.append(item)
+            case "bind" if message.bind.name:
+                known.append(Statement(pins=True))
+    if len(known) == 2 and known[0] is ORDINARY:
+        return ORDINARY
+    return Statement(
+        pins=any(item.pins for item in known),
+        holds=next((item.holds for item in known if item.holds), ""),
+        closes=next((item.closes for item in known if item.closes), ""),
+        refusal=next((item.refusal for item in known if item.refusal), ""),
+    )
+
+
+def expected_of(batch: pb.Batch) -> tuple[int, int]:
+    """Return how many Syncs a batch has, and without any, how many replies it gets."""
+    kinds = [message.WhichOneof("message") or "" for message in batch.messages]
+    syncs = kinds.count("sync")
+    return syncs, 0 if syncs else sum(_REPLIES.get(kind, 0) for kind in kinds)
