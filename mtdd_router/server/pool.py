@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from mtdd_router.server.postgres.connection import ConnectionLost, PostgresConnection
@@ -79,6 +80,7 @@ class BackendPool:
         self._idle: OrderedDict[Backend, None] = OrderedDict()
         self._waiters: deque[_Waiter] = deque()
         self._lent: set[Backend] = set()
+        self._leaving: set[Backend] = set()
         self._opening = 0
         self._parameters: dict[str, str] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -90,8 +92,8 @@ class BackendPool:
 
     @property
     def open_count(self) -> int:
-        """How many connections are open or opening."""
-        return len(self._idle) + len(self._lent) + self._opening
+        """How many connections are open, opening, or not ended yet by PostgreSQL."""
+        return len(self._idle) + len(self._lent) + len(self._leaving) + self._opening
 
     @property
     def busy_count(self) -> int:
@@ -111,7 +113,7 @@ class BackendPool:
             PoolExhausted: if the queue is full, or none became free in time.
             DatabaseUnavailable: if PostgreSQL cannot be reached.
         """
-        backend = None if self._waiters else self._pick(profile)
+        backend = self._pick(profile)
         if backend is not None:
             return self._lend(backend)
         if not self._waiters and self._reserve():
@@ -197,13 +199,17 @@ class BackendPool:
             del self._idle[backend]
 
     def _reserve(self) -> bool:
-        """Reserve the right to open a connection, closing an idle one if need be."""
+        """Reserve the right to open a connection, if there is room for one.
+
+        Where there is none, an idle one of another database makes room; the first in the
+        queue may open one as soon as PostgreSQL has ended that.
+        """
         self._forget_lost()
         if self.open_count >= self._size:
-            if not self._idle:
-                return False
-            backend, _ = self._idle.popitem(last=False)
-            backend.close()
+            if self._idle:
+                backend, _ = self._idle.popitem(last=False)
+                self._close(backend)
+            return False
         self._opening += 1
         return True
 
@@ -223,8 +229,9 @@ class BackendPool:
             self._opening -= 1
             if backend is None or backend not in self._lent:
                 if backend is not None:
-                    backend.close()
-                self._next()
+                    self._close(backend)
+                else:
+                    self._next()
 
     async def _queue(self, profile: Profile, limit: float) -> Backend:
         if len(self._waiters) >= self._queue_size:
@@ -267,13 +274,20 @@ class BackendPool:
         if backend.database == waiter.profile.database:
             waiter.future.set_result(self._lend(backend))
         else:
-            backend.close()
-            self._opening += 1
-            waiter.future.set_result(None)
+            self._waiters.appendleft(waiter)
+            self._close(backend)
         return True
 
     def _close(self, backend: Backend) -> None:
         backend.close()
+        if backend.gone:
+            self._next()
+        else:
+            self._leaving.add(backend)
+            backend.when_gone = partial(self._gone, backend)
+
+    def _gone(self, backend: Backend) -> None:
+        self._leaving.discard(backend)
         self._next()
 
     def _next(self) -> None:

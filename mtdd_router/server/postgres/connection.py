@@ -6,6 +6,7 @@ prelude) never reach the client; after ``lost`` nothing is sent any more.
 """
 
 import asyncio
+from collections.abc import Callable
 from struct import Struct
 from typing import Final, Self, cast
 
@@ -18,6 +19,8 @@ __all__ = ["ConnectionLost", "PostgresConnection"]
 
 _LENGTH: Final = Struct("!I")
 _BUFFER_BYTES: Final = 1 << 20
+# How long PostgreSQL may take to end a connection that says goodbye.
+_LEAVE_SECONDS: Final = 1.0
 
 # Rows and COPY data may be large, and are passed on as they come.
 _PASSED_ON: Final = (ord("D"), ord("d"))
@@ -48,6 +51,8 @@ class PostgresConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, started.writer.transport)
         self._loop = asyncio.get_running_loop()
         self.lost: str | None = None
+        self.gone = False
+        self.when_gone: Callable[[], None] | None = None
         self.cancelled = False
         self.status = b"I"
         self.tag = b""
@@ -188,12 +193,18 @@ class PostgresConnection(asyncio.Protocol):
         await self._writable.wait()
 
     def close(self) -> None:
-        """Close the connection at once; PostgreSQL rolls back what is open."""
+        """End the connection; PostgreSQL rolls back what is open.
+
+        ``when_gone`` is called when PostgreSQL has ended its side too, which is when
+        its process no longer counts as a connection.
+        """
         if self.lost is None:
             self.lost = "closed"
-            if self._syncs == 0:
+            if self.quiet:
                 self._transport.write(frontend.TERMINATE)
-        self._transport.close()
+                self._loop.call_later(_LEAVE_SECONDS, self._transport.abort)
+            else:
+                self._transport.abort()
         self._wake()
 
     # asyncio.Protocol
@@ -241,7 +252,10 @@ class PostgresConnection(asyncio.Protocol):
         self._writable.set()
         if self.lost is None:
             self.lost = str(exc) if exc else self._last_words()
+        self.gone = True
         self._wake()
+        if self.when_gone is not None:
+            self.when_gone()
 
     # internals
 
