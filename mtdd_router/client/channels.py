@@ -83,11 +83,6 @@ class Channels:
         """Return the next channel."""
         return self._channels[next(self._turn) % len(self._channels)]
 
-    def close(self) -> None:
-        """Close every channel; what runs on them fails."""
-        for channel in self._channels:
-            channel.close()
-
 
 _lock = threading.Lock()
 _by_endpoint: dict[Endpoint, Channels] = {}

@@ -190,11 +190,6 @@ class SessionPool:
         """Take back a session that is idle."""
         self._idle.append(session)
 
-    def close(self) -> None:
-        """Close the idle sessions."""
-        while self._idle:
-            self._idle.pop().close()
-
     def _open(self, limit: float) -> Session:
         endpoint = self.endpoint
         backoff = Backoff(time.monotonic(), limit)

@@ -98,9 +98,7 @@ class ShardService:
                     following.cancel()
         finally:
             del self._sessions[session_id]
-            # On its own task: the client may be gone, and this one cancelled.
-            ending = asyncio.get_running_loop().create_task(self._end(session))
-            self._pool.keep(ending)
+            self._end_later(session)
 
     async def Execute(  # noqa: N802 - the protocol's
         self, request: service_pb.ExecuteRequest, context: Context
@@ -142,7 +140,7 @@ class ShardService:
                     if kind == b"A":
                         await context.write(_notification(body))
         finally:
-            self._pool.keep(asyncio.get_running_loop().create_task(self._end(session)))
+            self._end_later(session)
 
     async def Cancel(  # noqa: N802 - the protocol's
         self, request: service_pb.CancelRequest, context: Context
@@ -193,6 +191,10 @@ class ShardService:
             outcome=self._outcomes.opened(session_id),
             queue_timeout=self._queue_timeout,
         )
+
+    def _end_later(self, session: sessions.Session) -> None:
+        """End a session on a task of its own: the client may be gone, and this one cancelled."""
+        self._pool.keep(asyncio.get_running_loop().create_task(self._end(session)))
 
     async def _end(self, session: sessions.Session) -> None:
         try:

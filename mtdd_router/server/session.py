@@ -146,7 +146,7 @@ class Session:
         if backend is not None:
             if self._running_on(backend):
                 await self._settle(backend)
-            elif self._pinned or self._held_cursors or backend.status != b"I":
+            elif self._holds or backend.status != b"I":
                 self._pool.clean(backend)
             else:
                 self._pool.release(backend)
