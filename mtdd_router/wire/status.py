@@ -1,12 +1,36 @@
 """The one table of gRPC status codes <-> exceptions."""
 
+from enum import IntEnum
 from typing import Final, cast
 
 import grpc
 
 from mtdd_router import errors
 
-__all__ = ["EXCEPTIONS", "exception_for", "status_of"]
+__all__ = ["EXCEPTIONS", "StatusCode", "exception_for", "status_of"]
+
+
+class StatusCode(IntEnum):
+    """How a gRPC call ended; https://grpc.github.io/grpc/core/md_doc_statuscodes.html."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
 
 EXCEPTIONS: Final[dict[grpc.StatusCode, type[errors.ShardError]]] = {
     grpc.StatusCode.OK: errors.ShardUnavailable,
