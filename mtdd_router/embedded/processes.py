@@ -1,13 +1,13 @@
 """Starting programs, and finding those that were started, also by a dead supervisor.
 
 A process is only ever signalled if it is provably one of ours: a child of this
-process, or one that carries the stack's own random mark in its environment, or a
+process, or one that carries the stack's own random mark in its command line, or a
 PostgreSQL process whose working folder is the stack's data folder. A bare process
-id is never trusted, since ids are used again.
+id is never trusted, since ids are used again. (The environment would be no place for
+a mark: macOS shows that of other processes to nobody.)
 """
 
 import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -20,12 +20,13 @@ import psutil
 
 from mtdd_router.embedded.account import Account
 from mtdd_router.embedded.launch import launch_command
+from mtdd_router.embedded.reaper import reaper_pipe
 
 __all__ = [
-    "STACK_MARK",
     "Identity",
     "end",
     "log_tail",
+    "mark_option",
     "marked_processes",
     "postgres_processes",
     "process_of",
@@ -33,7 +34,7 @@ __all__ = [
     "wait_until",
 ]
 
-STACK_MARK: Final = "MTDD_STACK_ID"
+_MARK: Final = "mtdd_stack="
 _CREATION_TOLERANCE: Final = 2.0
 _LOG_LIMIT_BYTES: Final = 10_000_000
 
@@ -79,17 +80,18 @@ def spawn(
     """Start *command*, a full path and arguments, with its output appended to *log*.
 
     The program gets a session of its own, so that Ctrl-C reaches the supervisor
-    only, which then stops its children in order. On Linux the kernel sends it
-    *death_signal* when this process dies, however it dies; call this from a
-    thread that lives as long as the process.
+    only, which then stops its children in order. The reaper sends it *death_signal*
+    when this process dies, however it dies.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
         log.replace(log.with_suffix(log.suffix + ".1"))
     user = account.ids if account else None
+    reaper = reaper_pipe()
     with log.open("ab") as output:
         return subprocess.Popen(
-            launch_command(command, user=user, death_signal=death_signal),
+            launch_command(command, user=user, reaper=reaper, death_signal=death_signal),
+            pass_fds=(reaper,),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -101,28 +103,30 @@ def spawn(
 
 def postgres_processes(folder: Path) -> list[psutil.Process]:
     """Return the PostgreSQL processes, of whichever parent, whose data is in *folder*."""
-    resolved = str(folder.resolve())
     found = []
     for process in psutil.process_iter(["name"]):
         if process.info["name"] != "postgres":
             continue
-        with contextlib.suppress(psutil.Error):
-            if process.cwd() == resolved and process.pid != os.getpid():
+        with contextlib.suppress(psutil.Error, OSError):
+            # As files, not as strings: a path may lead through links, or differ in case.
+            if folder.samefile(process.cwd()):
                 found.append(process)
     return found
+
+
+def mark_option(mark: str) -> list[str]:
+    """Return options for a Python interpreter that do nothing but carry *mark*."""
+    return ["-X", f"{_MARK}{mark}"]
 
 
 def marked_processes(mark: str) -> list[psutil.Process]:
-    """Return the processes whose mark begins with *mark*, but this one and its parents."""
-    own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    found = []
-    for process in psutil.process_iter():
-        if process.pid in own:
-            continue
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(STACK_MARK, "").startswith(mark):
-                found.append(process)
-    return found
+    """Return the Python processes whose mark begins with *mark*."""
+    wanted = f"{_MARK}{mark}"
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(argument.startswith(wanted) for argument in process.info["cmdline"] or ())
+    ]
 
 
 def end(

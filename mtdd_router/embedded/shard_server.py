@@ -2,27 +2,29 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.embedded.errors import PortTaken, StackError
 from mtdd_router.embedded.ports import HOST, is_free
 from mtdd_router.embedded.processes import (
-    STACK_MARK,
     end,
     log_tail,
+    mark_option,
     marked_processes,
     spawn,
     wait_until,
 )
+from mtdd_router.errors import ShardError
 
-__all__ = ["ShardServer"]
+__all__ = ["ShardServer", "shard_answers"]
 
 _START_TIMEOUT: Final = 60.0
+_ANSWER_TIMEOUT: Final = 5.0
 _STOP_TIMEOUT: Final = 15.0
 _DRAIN_TIMEOUT: Final = 5.0
 _STRAY_PATIENCE: Final = 3.0
@@ -52,14 +54,17 @@ class ShardServer:
         return f"{HOST}:{self.port}"
 
     def start(self) -> None:
-        """Start the process; see ``wait_ready``. Workers of a killed one are ended first."""
+        """Start the process; see ``wait_ready``. What is left of a killed one is ended first."""
         self.end_strays()
+        # Workers end by themselves when their parent has died.
+        wait_until(lambda: is_free(self.port), timeout=_STRAY_PATIENCE)
         import_path = os.pathsep.join(
             filter(None, (str(_IMPORT_ROOT), os.environ.get("PYTHONPATH", "")))
         )
         self.process = spawn(
             [
                 sys.executable,
+                *mark_option(self.mark),
                 "-m",
                 "mtdd_router.server",
                 "--address",
@@ -77,12 +82,11 @@ class ShardServer:
                 "PYTHONPATH": import_path,
                 "PYTHONUNBUFFERED": "1",
                 "MTDD_SHARD_DSN": self.dsn,
-                STACK_MARK: self.mark,
             },
         )
 
     def wait_ready(self) -> None:
-        """Return when the server accepts connections.
+        """Return when the server answers, and its PostgreSQL does.
 
         Raises:
             PortTaken: if it ended because somebody else listens on its port.
@@ -103,12 +107,8 @@ class ShardServer:
 
     @property
     def answers(self) -> bool:
-        """Whether somebody accepts connections at its address."""
-        try:
-            socket.create_connection((HOST, self.port), timeout=1.0).close()
-        except OSError:
-            return False
-        return True
+        """Whether the server answers, and its PostgreSQL does."""
+        return shard_answers(self.address)
 
     def stop(self) -> None:
         """Let the server drain, and end it."""
@@ -123,5 +123,15 @@ class ShardServer:
         self.end_strays()
 
     def end_strays(self) -> None:
-        """End what is left of an earlier process of this server, such as its workers."""
+        """End what is left of an earlier process of this server."""
         end(marked_processes(self.mark), how=signal.SIGTERM, patience=_STRAY_PATIENCE)
+
+
+def shard_answers(address: str) -> bool:
+    """Tell whether a shard server answers at *address*, and its PostgreSQL does."""
+    try:
+        with ShardAdmin(address, timeout=_ANSWER_TIMEOUT) as admin:
+            admin.info()
+    except ShardError:
+        return False
+    return True

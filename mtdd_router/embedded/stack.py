@@ -149,7 +149,7 @@ class Stack:
         now = time.monotonic()
         servers: list[PostgresServer | ShardServer] = [*self.postgres, *self.shard_servers]
         for server in servers:
-            restarts = self._restarts.setdefault(server.mark, _Restarts())
+            restarts = self._restarts.setdefault(str(server.log), _Restarts())
             if server.running or not restarts.allowed(now):
                 continue
             restarts.note(now)
@@ -237,7 +237,6 @@ class Stack:
                 password=self._credentials.superuser,
                 connections=100 if name == "registry" else self.options.pool_size + 40,
                 durable=self.options.durable,
-                mark=f"{self.state.stack_id}/{name}-postgres",
             )
             for name in ours
         ]
@@ -272,17 +271,7 @@ class Stack:
         return port
 
     def _start_postgres(self) -> None:
-        initialisations = [
-            initialisation
-            for server in self.postgres
-            if (initialisation := server.begin_initialising())
-        ]
-        if initialisations:
-            self._report(f"Making {len(initialisations)} PostgreSQL data folders ...")
-        with ExitStack() as finishing:
-            # All are waited for, also when one has failed.
-            for initialisation in initialisations:
-                finishing.callback(initialisation.finish)
+        self._initialise_postgres()
         for server in self.postgres:
             server.start()
         for server in self.postgres:
@@ -292,6 +281,19 @@ class Stack:
         self.state.registry_port = ports.get("registry")
         for shard in self.state.shards:
             shard.postgres_port = ports.get(shard.name)
+
+    def _initialise_postgres(self) -> None:
+        """Make the data folders that are missing, all at once; if one fails, none goes on."""
+        begun = []
+        with ExitStack() as ending:
+            for server in self.postgres:
+                if initialisation := server.begin_initialising():
+                    ending.callback(initialisation.abandon)
+                    begun.append(initialisation)
+            if begun:
+                self._report(f"Making {len(begun)} PostgreSQL data folders ...")
+            for initialisation in begun:
+                initialisation.finish()
 
     def _provide(self) -> None:
         for server in self.postgres:

@@ -10,6 +10,7 @@ import ipaddress
 import os
 import socket
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -19,8 +20,11 @@ from mtdd_router.errors import ConfigurationError
 __all__ = ["Address", "AddressInUse", "Reservation", "reserve"]
 
 _UNIX: Final = "unix:"
-# The size of sun_path on Linux less its end; other systems allow slightly less.
-_UNIX_PATH_MAX_BYTES: Final = 107
+# The size of sun_path less its end: on macOS, the least there is; Linux has 4 more.
+_UNIX_PATH_MAX_BYTES: Final = 103
+# Linux gives connections only to sockets that listen. Elsewhere one that is merely bound
+# may get them, so the port is held by the workers alone.
+_HOLDING_IS_HARMLESS: Final = sys.platform.startswith("linux")
 
 
 class AddressInUse(Exception):
@@ -137,6 +141,10 @@ def reserve(address: Address) -> Reservation:
         for bound in held.values():
             bound.close()
         raise AddressInUse(f"cannot listen on {address}: {'; '.join(failures)}")
+    if not _HOLDING_IS_HARMLESS:
+        for bound in held.values():
+            bound.close()
+        return Reservation(tuple(held))
     return Reservation(tuple(held), tuple(held.values()))
 
 

@@ -25,7 +25,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "backend": EVERYONE | {"backend", "dbapi", "client", "wire", "pb"},
     "routing": EVERYONE | {"routing", "backend", "dbapi", "client", "wire", "pb"},
     "server": EVERYONE | {"server", "wire", "pb"},
-    "embedded": frozenset({"errors", "embedded"}),
+    "embedded": frozenset({"errors", "embedded", "client"}),
     "tenants": EVERYONE | {"tenants", "routing", "client", "embedded"},
 }
 # The commands that start PostgreSQL and shard servers, and nothing else of the registry.

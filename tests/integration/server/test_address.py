@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mtdd_router.errors import ConfigurationError
+from mtdd_router.server import address
 from mtdd_router.server.address import Address, AddressInUse, reserve
 
 
@@ -42,6 +43,20 @@ def test_workers_can_listen_on_a_reserved_port() -> None:
             worker.bind(("127.0.0.1", reservation.addresses[0].port))
             worker.listen()
     reservation.close()
+
+
+def test_a_port_is_held_only_where_that_takes_no_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(address, "_HOLDING_IS_HARMLESS", False)
+    reservation = reserve(Address.parse("127.0.0.1:0"))
+    assert reservation.sockets == ()
+    with socket.socket() as worker:
+        worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        worker.bind(("127.0.0.1", reservation.addresses[0].port))
+        worker.listen()
+        with pytest.raises(AddressInUse):
+            reserve(reservation.addresses[0])
 
 
 def test_localhost_becomes_its_addresses_on_one_port() -> None:

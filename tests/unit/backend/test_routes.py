@@ -3,9 +3,9 @@
 import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from django.db import connections
 
@@ -22,7 +22,7 @@ def in_a_new_thread(work: Any) -> None:
 
 
 def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(psutil.Process().memory_info().rss)
 
 
 @pytest.fixture

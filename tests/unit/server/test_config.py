@@ -119,7 +119,7 @@ def test_a_missing_file_is_refused_by_its_name(tmp_path: Path) -> None:
         (["--address", "localhost:99999"], "the port must be a number from 0 to 65535"),
         (["--address", "localhost:"], "the port must be a number"),
         (["--address", "unix:relative"], "must name an absolute path"),
-        (["--address", "unix:/" + "x" * 120], "longer than 107 bytes"),
+        (["--address", "unix:/" + "x" * 120], "longer than 103 bytes"),
         (["--dsn", "no string"], "dsn: not a PostgreSQL connection string"),
         (["--dsn", "service=other"], "dsn: the connection parameter 'service' is not supported"),
         (["--pool-size", "abc"], "pool_size: input should be a valid integer"),
