@@ -13,10 +13,10 @@ export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status venv lint format types proto proto-check bench hooks clean
+.PHONY: help demo test up down status venv lint format types proto proto-check bench django-suite hooks clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/.demo ## start two shards, load 336,776 flights of 16 tenants, prove it all, stop
 	@$(BIN)/python scripts/local_project.py demo
@@ -57,12 +57,15 @@ proto-check: $(VENV)/.dev ## is mtdd_router/pb what protos/ gives?
 bench: $(VENV)/.dev ## the cost of the hop, beside direct Django
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+django-suite: $(VENV)/.dev ## Django's own test suite, over gRPC and straight
+	@$(BIN)/python -m tests.suites $(ARGS)
+
 hooks: $(VENV)/.dev ## install the pre-commit hooks
 	@$(BIN)/pre-commit install
 
 clean: ## stop the stack; delete its data, .venv and all caches
 	@test ! -x $(BIN)/python || $(MANAGE) mtdd_down || true
-	rm -rf .mtdd $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .mtdd $(VENV) .nox .suites .mypy_cache .pytest_cache .ruff_cache build dist
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found." >&2; exit 1; }

@@ -15,6 +15,7 @@ from django.utils.asyncio import async_unsafe
 from mtdd_router import dbapi
 from mtdd_router.backend.client import DatabaseClient
 from mtdd_router.backend.locators import DatabaseLocator, TenantLocator
+from mtdd_router.backend.pool import PooledConnection
 from mtdd_router.backend.routes import note_closed, note_created, note_open
 from mtdd_router.client.location import Locator
 
@@ -57,7 +58,8 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
         """
         given = super().get_connection_params()
         unknown = sorted(set(given) - _FROM_DJANGO)
-        if self.settings_dict["OPTIONS"].get("pool"):
+        if self.tenant and self.settings_dict["OPTIONS"].get("pool"):
+            # All tenants of a shard share its sessions already.
             unknown.append("pool")
         if unknown:
             raise ImproperlyConfigured(
@@ -78,6 +80,15 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
             ),
             **{name: given[name] for name in _FOR_PSYCOPG if name in given},
         }
+
+    @property
+    def pool(self) -> Any:
+        """Django's pool, of connections to the shard; None without the option ``pool``."""
+        options = self.settings_dict["OPTIONS"]
+        if wanted := options.get("pool"):
+            given = {} if wanted is True else wanted
+            options["pool"] = {"connection_class": PooledConnection, **given}
+        return super().pool
 
     def _locator(self, given: dict[str, Any], token: str) -> Locator:
         if self.tenant:
@@ -127,7 +138,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
 
     def ensure_timezone(self) -> bool:
         """Declare the current time zone, which costs no statement outside a transaction."""
-        if self.connection is None or self.connection.busy:
+        if self.pool or self.connection is None or self.connection.busy:
             return bool(super().ensure_timezone())
         if self.timezone_name:
             self.connection.declare({"TimeZone": self.timezone_name})

@@ -9,8 +9,6 @@ Fields", protocol 3.
 """
 
 from collections.abc import Mapping
-from struct import Struct
-from typing import Final
 
 from mtdd_router.wire.framing import compose
 
@@ -23,8 +21,6 @@ __all__ = [
     "ready_for_query",
     "startup_answer",
 ]
-
-_INT32_PAIR: Final = Struct("!II")
 
 
 def command_complete(tag: bytes) -> bytes:
@@ -54,14 +50,17 @@ def error_response(sqlstate: str, message: str, *, severity: str = "ERROR") -> b
     return compose(b"E", body + b"\0")
 
 
-def startup_answer(parameters: Mapping[str, str]) -> bytes:
-    """Return what a server sends after the startup message, up to ready."""
+def startup_answer(parameters: Mapping[str, str], key: bytes = bytes(8)) -> bytes:
+    """Return what a server sends after the startup message, up to ready.
+
+    *key* is what a request to cancel will name: a process id and a secret, of four bytes each.
+    """
     statuses = (parameter_status(name, value) for name, value in parameters.items())
     return b"".join(
         (
             compose(b"R", b"\0\0\0\0"),
             *statuses,
-            compose(b"K", _INT32_PAIR.pack(0, 0)),
+            compose(b"K", key),
             ready_for_query(b"I"),
         )
     )

@@ -31,7 +31,7 @@ def messages(buffer: bytes) -> Iterator[tuple[bytes, bytes]]:
         position = end
 
 
-def whole_messages(buffer: bytes) -> int:
+def whole_messages(buffer: bytes | bytearray) -> int:
     """Return how many bytes at the start of *buffer* are whole messages."""
     position, size = 0, len(buffer)
     while size - position >= HEADER_BYTES:

@@ -50,6 +50,21 @@ class Outcome:
             raise CommandError(self.error, returncode=self.returncode) from self.cause
 
 
+class _Subcommand(argparse.Action):
+    """Stores a command's name and its arguments apart."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002 - argparse passes it
+    ) -> None:
+        if not values:
+            parser.error("the name of the command to run is missing")
+        namespace.command_name, *namespace.arguments = values
+
+
 class SubcommandBase(RegistryCommand, ABC):
     """A command that runs another."""
 
@@ -63,9 +78,12 @@ class SubcommandBase(RegistryCommand, ABC):
 
     def add_subcommand(self, parser: CommandParser) -> None:
         """Take the other command and its arguments from the rest of the line."""
-        parser.add_argument("command_name", metavar="command", help="The command to run.")
+        # As one, else argparse would take a "--" after its name, which is the command's.
         parser.add_argument(
-            "arguments", nargs=argparse.REMAINDER, help="Its options and arguments."
+            "command",
+            nargs=argparse.REMAINDER,
+            action=_Subcommand,
+            help="The command to run, with its options and arguments.",
         )
 
     def run_one(self, tenant: str, options: dict[str, Any]) -> Outcome:

@@ -1,0 +1,95 @@
+"""What a comparison says, for people and as JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tests.suites.outcomes import Difference, Run, differences
+from tests.suites.postgres import Leftovers
+
+__all__ = ["Comparison"]
+
+_SHOWN_LINES = 12
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both runs of a suite, and what was declared beforehand: reasons by test."""
+
+    title: str
+    routed: Run
+    straight: Run
+    leftovers: Leftovers
+    declared: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def differing(self) -> list[Difference]:
+        """The tests whose outcomes differ."""
+        return differences(self.routed, self.straight)
+
+    @property
+    def lost(self) -> list[Difference]:
+        """The tests that are as they should be straight and not over gRPC, but the declared."""
+        return [one for one in self.differing if one.lost and one.test not in self.declared]
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is lost, nothing is left, and both runs ran tests."""
+        ran = bool(self.routed.tests) and bool(self.straight.tests)
+        return ran and not self.lost and not str(self.leftovers)
+
+    def print(self) -> None:
+        """Print counts, differences and what was left."""
+        print(f"\n{self.title}")
+        routed, straight = self.routed, self.straight
+        rows: list[tuple[str, str, str]] = [
+            ("", "over gRPC", "straight"),
+            ("tests", f"{len(routed.tests):,}", f"{len(straight.tests):,}"),
+        ]
+        there = straight.counts()
+        rows += [(kind, f"{n:,}", f"{there[kind]:,}") for kind, n in routed.counts().items()]
+        rows.append(("seconds", f"{routed.seconds:,.0f}", f"{straight.seconds:,.0f}"))
+        for row in rows:
+            print("  {:<22}{:>12}{:>12}".format(*row))
+        print(f"  {'ratio':<22}{routed.seconds / straight.seconds:>12.2f}")
+        lost = self.lost
+        others = [one for one in self.differing if one not in lost]
+        self._print_each(f"Lost over gRPC: {len(lost)}", lost, details=True)
+        self._print_each(f"Otherwise different: {len(others)}", others, details=False)
+        print(f"Declared beforehand: {len(self.declared)}")
+        for test, reason in self.declared.items():
+            print(f"  {test}: {reason}")
+        print(f"Left in PostgreSQL: {str(self.leftovers) or 'nothing'}")
+        passed = routed.counts()["passed"]
+        print(f"\n{passed} passed, {len(lost)} failed", flush=True)
+
+    @staticmethod
+    def _print_each(title: str, found: Sequence[Difference], *, details: bool) -> None:
+        print(title)
+        for one in found:
+            print(f"  {one.test}: {one.straight.outcome} straight, {one.routed.outcome} over gRPC")
+            if details:
+                lines = one.routed.detail.strip().splitlines()[-_SHOWN_LINES:]
+                print("".join(f"      {line}\n" for line in lines), end="")
+
+    def write_json(self, path: Path) -> None:
+        """Write everything to *path*."""
+        document = {
+            "title": self.title,
+            "holds": self.holds,
+            "routed": self.routed.as_json(),
+            "straight": self.straight.as_json(),
+            "differences": [
+                {
+                    "test": one.test,
+                    "routed": asdict(one.routed),
+                    "straight": asdict(one.straight),
+                    "lost": one.lost,
+                    "declared": self.declared.get(one.test),
+                }
+                for one in self.differing
+            ],
+            "leftovers": asdict(self.leftovers),
+        }
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

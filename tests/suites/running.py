@@ -1,0 +1,74 @@
+"""One suite run twice on one PostgreSQL: over a shard server, then straight."""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.servers import Postgres, Shard
+from tests.suites.databases import routed_databases, straight_databases
+from tests.suites.environments import CACHE, ROOT
+from tests.suites.outcomes import Run
+from tests.suites.postgres import Leftovers, Traces
+
+__all__ = ["Suite", "run_routed", "run_straight"]
+
+_INSIDE: Final = Path(__file__).with_name("inside")
+_SHARD_DATABASE: Final = "shard"
+_POOL_SIZE: Final = 20
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite's command, to be run in *folder*; *options* are those of its databases."""
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    options: Mapping[str, Any]
+
+
+def run_routed(suite: Suite, postgres: Postgres) -> tuple[Run, Leftovers]:
+    """Run *suite* over a shard server; return also what it left in PostgreSQL."""
+    postgres.create_database(_SHARD_DATABASE)
+    kept = (_SHARD_DATABASE, "postgres", "template1")
+    with Shard(postgres.dsn(_SHARD_DATABASE), root=ROOT) as shard:
+        before = Traces.of(postgres, *kept)
+        run = _run(suite, "routed", routed_databases(shard.address, dict(suite.options)))
+        return run, Leftovers.since(before, postgres, kept, _POOL_SIZE)
+
+
+def run_straight(suite: Suite, postgres: Postgres) -> Run:
+    """Run *suite* with Django's own backend."""
+    return _run(suite, "straight", straight_databases(postgres, dict(suite.options)))
+
+
+def _run(suite: Suite, way: str, databases: Mapping[str, Any]) -> Run:
+    log = CACHE / "logs" / f"{suite.name}-{way}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    print(f"Running {suite.name} {way}; its output: {log.relative_to(ROOT)}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="mtdd-suite-") as folder, log.open("wb") as output:
+        results = Path(folder) / "results.jsonl"
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(_INSIDE),
+            "SUITE_DATABASES": json.dumps(databases),
+            "SUITE_RESULTS": str(results),
+        }
+        begun = time.monotonic()
+        done = subprocess.run(
+            suite.command,
+            cwd=suite.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        seconds = time.monotonic() - begun
+        return Run.read(results, status=done.returncode, seconds=seconds)
