@@ -74,11 +74,12 @@ def django_suite(
         SuiteError: if something is missing and cannot be fetched.
     """
     exact = django.count(".") == 2
-    source = source_of(f"django=={django}" if exact else f"django~={django}.0")
+    interpreter = find_python(python)
+    source = source_of(f"django=={django}" if exact else f"django~={django}.0", interpreter)
     release = source.name.partition("-")[2]
     environment = prepare_environment(
         f"django-{release}-python-{python}",
-        find_python(python),
+        interpreter,
         ["--editable", str(source), *_requirements(source)],
     )
     command = [

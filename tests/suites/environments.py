@@ -55,8 +55,10 @@ def find_python(version: str) -> Path:
     raise SuiteError(f"Python {version} is needed; none was found. Install it, or give --python.")
 
 
-def source_of(requirement: str) -> Path:
+def source_of(requirement: str, python: Path) -> Path:
     """Return the unpacked source distribution of *requirement* (``django==5.2``).
+
+    Of a series (``django~=6.1.0``) it is the newest that *python* can run.
 
     Raises:
         SuiteError: if it cannot be fetched.
@@ -72,7 +74,7 @@ def source_of(requirement: str) -> Path:
     unfinished.mkdir(parents=True)
     done = _run(
         [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+            *(str(python), "-m", "pip", "download", "--quiet", "--no-deps"),
             *("--no-binary", name, "--dest", str(unfinished), requirement),
         ]
     )

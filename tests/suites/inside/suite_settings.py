@@ -9,6 +9,7 @@ import os
 DATABASES = json.loads(os.environ["SUITE_DATABASES"])
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-SECRET_KEY = "of the tests"
+# Some tests expect what is signed with this one.
+SECRET_KEY = "django_tests_secret_key"
 TEST_RUNNER = "suite_results.RecordingRunner"
 USE_TZ = False
