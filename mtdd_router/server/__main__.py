@@ -5,28 +5,22 @@ Exit codes: 0 after a drain, 1 if it cannot listen, 2 if a setting is wrong,
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
-from typing import Final
 
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.server.address import AddressInUse, reserve
 from mtdd_router.server.config import load_config
 from mtdd_router.server.logs import configure_logging
 from mtdd_router.server.requirements import check_postgres
+from mtdd_router.server.runtime_folder import runtime_folder
 from mtdd_router.server.supervisor import run_single, run_workers
 
 __all__ = ["main"]
 
-# gRPC's own experiments, read when it is loaded: with the older listener a server answers
-# over fewer threads, measured with benchmarks (--variant).
-_EXPERIMENTS: Final = "-event_engine_listener"
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the shard server, and return its exit code."""
-    os.environ.setdefault("GRPC_EXPERIMENTS", _EXPERIMENTS)
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments)
         configure_logging(config.log_format, config.log_level)
@@ -38,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asyncio.run(check_postgres(config))
         run = run_single if config.workers == 1 else run_workers
-        return run(config, reservation.addresses)
+        with runtime_folder() as folder:
+            return run(config, reservation.addresses, folder)
     except ConfigurationError as exc:
         return _refuse(str(exc), 2)
     except AddressInUse as exc:

@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from mtdd_router.errors import ConfigurationError
 
-__all__ = ["Address", "AddressInUse", "Reservation", "reserve"]
+__all__ = ["Address", "AddressInUse", "Reservation", "only_ipv6", "reserve"]
 
 _UNIX: Final = "unix:"
 # The size of sun_path less its end: on macOS, the least there is; Linux has 4 more.
@@ -156,14 +156,14 @@ def _only_missing_families(address: Address, held: dict[Address, socket.socket])
 def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     """Bind *port* alone first, then in the way that the workers can share."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        _only_ipv6(probe, family)
+        only_ipv6(probe)
         # A former server's connections may linger in TIME_WAIT; a living holder still refuses.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
         port = int(probe.getsockname()[1])
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        _only_ipv6(bound, family)
+        only_ipv6(bound)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((host, port))
     except OSError:
@@ -172,8 +172,9 @@ def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     return bound
 
 
-def _only_ipv6(sock: socket.socket, family: socket.AddressFamily) -> None:
-    if family == socket.AF_INET6:
+def only_ipv6(sock: socket.socket) -> None:
+    """Leave IPv4 to a socket of its own, if *sock* is one of IPv6."""
+    if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
 

@@ -1,28 +1,34 @@
-"""One worker process: its gRPC server, its pool, its control connection."""
+"""One worker process: its front, its gRPC server, its pool, its control connection."""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
-from mtdd_router.server.address import Address, AddressInUse
+from mtdd_router.server.address import Address
 from mtdd_router.server.admin_service import ShardAdminService
 from mtdd_router.server.auth import make_authorize
 from mtdd_router.server.bootstrap import PLACEMENT_CHANNEL, bootstrap
 from mtdd_router.server.config import ServerConfig
 from mtdd_router.server.control import AsyncConnection, ControlConnection
+from mtdd_router.server.front import Front
 from mtdd_router.server.handlers import service_handler
 from mtdd_router.server.health import HealthReporter, add_reflection
 from mtdd_router.server.logs import get_logger
 from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.pool import BackendPool
 from mtdd_router.server.requirements import check_rights
+from mtdd_router.server.runtime_folder import worker_socket
 from mtdd_router.server.service import ShardService
+from mtdd_router.server.sessions import Sessions
+from mtdd_router.server.siblings import Siblings
+from mtdd_router.server.streams import SessionStreams
 from mtdd_router.server.targets import Targets
 from mtdd_router.server.version import server_version
 
@@ -55,6 +61,7 @@ async def serve_worker(
     addresses: Sequence[Address],
     shutdown: Shutdown,
     *,
+    folder: Path,
     worker: int = 0,
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
@@ -64,20 +71,21 @@ async def serve_worker(
         config: the server's settings.
         addresses: where to listen; their ports are real.
         shutdown: ends this.
+        folder: for sockets that only this server's processes use.
         worker: this worker's number, from 0.
         on_ready: called once connections are accepted. PostgreSQL may be down by then.
 
     Raises:
         AddressInUse: if an address cannot be listened on.
     """
-    worker_process = _Worker(config, worker)
+    worker_process = _Worker(config, folder, worker)
     await worker_process.serve(addresses, shutdown, on_ready)
 
 
 class _Worker:
     """The objects of a worker, wired."""
 
-    def __init__(self, config: ServerConfig, worker: int) -> None:
+    def __init__(self, config: ServerConfig, folder: Path, worker: int) -> None:
         self._config = config
         self._worker = worker
         dsn = config.postgres
@@ -97,13 +105,19 @@ class _Worker:
             queue_size=config.queue_size,
             settings=_session_settings(config),
         )
-        self._service = ShardService(
+        self._sessions = Sessions(
             self._pool,
             Targets(placements, dsn.database, config.extension_schema),
             authorize,
+            worker=worker,
             queue_timeout=config.queue_timeout,
             version=server_version(),
         )
+        self._streams = SessionStreams(self._sessions)
+        self._siblings = Siblings(folder, worker, config.workers)
+        self._service = ShardService(self._sessions, self._siblings)
+        self._socket = worker_socket(folder, worker)
+        self._front = Front(config, self._socket, self._streams.take_over)
         self._admin = ShardAdminService(
             config, placements, authorize, pool_size=self._pool.size, load=self._load
         )
@@ -111,7 +125,7 @@ class _Worker:
     async def serve(
         self, addresses: Sequence[Address], shutdown: Shutdown, on_ready: Callable[[], None]
     ) -> None:
-        server = self._server(addresses)
+        server = self._server()
         async with asyncio.TaskGroup() as tasks:
             kept = [
                 tasks.create_task(self._control.run()),
@@ -121,12 +135,16 @@ class _Worker:
             await self._control.attempted()
             await self._health.publish()
             await server.start()
-            on_ready()
             try:
+                await self._front.start(addresses)
+                on_ready()
                 await shutdown.drain.wait()
                 await self._drain(shutdown)
             finally:
-                await server.stop(0 if shutdown.now.is_set() else _LAST_WORDS)
+                patience = 0 if shutdown.now.is_set() else _LAST_WORDS
+                self._front.close()
+                await asyncio.gather(self._streams.close(patience), server.stop(patience))
+                await self._siblings.close()
                 await self._pool.close()
                 for task in kept:
                     task.cancel()
@@ -138,10 +156,11 @@ class _Worker:
     async def _drain(self, shutdown: Shutdown) -> None:
         log.info("draining", worker=self._worker, timeout=self._config.drain_timeout)
         await self._health.drain()
-        await _first(self._service.drain(self._config.drain_timeout), shutdown.now.wait())
+        self._streams.go_away()
+        await _first(self._sessions.drain(self._config.drain_timeout), shutdown.now.wait())
         log.info("stopping", worker=self._worker, at_once=shutdown.now.is_set())
 
-    def _server(self, addresses: Sequence[Address]) -> grpc.aio.Server:
+    def _server(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=_options(self._config))
         names = [_SHARD.full_name, _ADMIN.full_name, self._health.service_name()]
         server.add_generic_rpc_handlers(
@@ -153,19 +172,11 @@ class _Worker:
         )
         if self._config.reflection:
             add_reflection(server, names)
-        credentials = _credentials(self._config)
-        for address in addresses:
-            try:
-                if credentials is None:
-                    server.add_insecure_port(str(address))
-                else:
-                    server.add_secure_port(str(address), credentials)
-            except RuntimeError as exc:
-                raise AddressInUse(f"cannot listen on {address}: {exc}") from exc
+        server.add_insecure_port(f"unix:{self._socket}")
         return server
 
     def _load(self) -> tuple[int, int, int]:
-        return self._pool.open_count, self._pool.busy_count, self._service.session_count
+        return self._pool.open_count, self._pool.busy_count, self._sessions.count
 
 
 async def _first(*awaitables: Awaitable[Any]) -> None:
@@ -193,7 +204,6 @@ def _session_settings(config: ServerConfig) -> dict[str, str]:
 
 def _options(config: ServerConfig) -> list[tuple[str, Any]]:
     return [
-        ("grpc.so_reuseport", 1),
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", config.max_message_bytes),
         # A client that vanished without a word is noticed, and its transaction rolled back.
@@ -203,14 +213,3 @@ def _options(config: ServerConfig) -> list[tuple[str, Any]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.http2.max_ping_strikes", 0),
     ]
-
-
-def _credentials(config: ServerConfig) -> grpc.ServerCredentials | None:
-    if config.tls_certificate is None or config.tls_key is None:
-        return None
-    authorities = config.tls_client_ca.read_bytes() if config.tls_client_ca else None
-    return grpc.ssl_server_credentials(
-        [(config.tls_key.read_bytes(), config.tls_certificate.read_bytes())],
-        root_certificates=authorities,
-        require_client_auth=authorities is not None,
-    )

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -34,7 +35,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 log = get_logger(__name__)
 
 
-def run_single(config: ServerConfig, addresses: Sequence[Address]) -> int:
+def run_single(config: ServerConfig, addresses: Sequence[Address], folder: Path) -> int:
     """Serve from this process, and return its exit code."""
     # Only a process that serves pays for loading gRPC.
     from mtdd_router.server.app import Shutdown, serve_worker
@@ -45,7 +46,11 @@ def run_single(config: ServerConfig, addresses: Sequence[Address]) -> int:
         for number in _SIGNALS:
             loop.add_signal_handler(number, shutdown.request)
         await serve_worker(
-            config, addresses, shutdown, on_ready=lambda: _log_listening(config, addresses)
+            config,
+            addresses,
+            shutdown,
+            folder=folder,
+            on_ready=lambda: _log_listening(config, addresses),
         )
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -53,9 +58,9 @@ def run_single(config: ServerConfig, addresses: Sequence[Address]) -> int:
     return 0
 
 
-def run_workers(config: ServerConfig, addresses: Sequence[Address]) -> int:
+def run_workers(config: ServerConfig, addresses: Sequence[Address], folder: Path) -> int:
     """Serve from worker processes until a signal, and return the exit code."""
-    return asyncio.run(_Supervisor(config, addresses).run())
+    return asyncio.run(_Supervisor(config, addresses, folder).run())
 
 
 def _log_listening(config: ServerConfig, addresses: Sequence[Address]) -> None:
@@ -71,12 +76,14 @@ def _log_listening(config: ServerConfig, addresses: Sequence[Address]) -> None:
 class _Worker:
     """One worker process, seen from the parent."""
 
-    def __init__(self, config: ServerConfig, addresses: Sequence[Address], index: int) -> None:
+    def __init__(
+        self, config: ServerConfig, addresses: Sequence[Address], folder: Path, index: int
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(
             target=_worker_main,
-            args=(config, tuple(addresses), index, theirs),
+            args=(config, tuple(addresses), folder, index, theirs),
             name=f"mtdd-shard-worker-{index}",
             daemon=True,
         )
@@ -109,9 +116,10 @@ class _Worker:
 
 
 class _Supervisor:
-    def __init__(self, config: ServerConfig, addresses: Sequence[Address]) -> None:
+    def __init__(self, config: ServerConfig, addresses: Sequence[Address], folder: Path) -> None:
         self._config = config
         self._addresses = addresses
+        self._folder = folder
         self._workers: dict[int, _Worker] = {}
         self._stopping = asyncio.Event()
         self._now = asyncio.Event()
@@ -145,7 +153,8 @@ class _Supervisor:
         was_ready = False
         while not self._stopping.is_set():
             started = loop.time()
-            worker = self._workers[index] = _Worker(self._config, self._addresses, index)
+            worker = _Worker(self._config, self._addresses, self._folder, index)
+            self._workers[index] = worker
             await worker.exited.wait()
             was_ready = was_ready or worker.ready.is_set()
             if self._stopping.is_set():
@@ -203,7 +212,11 @@ class _Supervisor:
 
 
 def _worker_main(
-    config: ServerConfig, addresses: Sequence[Address], index: int, pipe: Connection
+    config: ServerConfig,
+    addresses: Sequence[Address],
+    folder: Path,
+    index: int,
+    pipe: Connection,
 ) -> None:
     """Run a worker process."""
     from mtdd_router.server.app import Shutdown, serve_worker
@@ -234,6 +247,7 @@ def _worker_main(
                 config,
                 addresses,
                 shutdown,
+                folder=folder,
                 worker=index,
                 on_ready=lambda: pipe.send_bytes(_READY),
             )

@@ -33,6 +33,7 @@ __all__ = [
     "SESSION_HEADER",
     "ClientStream",
     "GrpcStream",
+    "MessageTooLong",
     "Metadata",
     "ServerStream",
     "Status",
@@ -75,6 +76,14 @@ class Status(NamedTuple):
 
     code: StatusCode
     message: str = ""
+
+
+class MessageTooLong(ProtocolError):
+    """The peer's message is longer than what is allowed.
+
+    A server may still ``finish`` the call, with a status that says so, and receives
+    nothing more.
+    """
 
 
 class GrpcStream(Stream):
@@ -170,7 +179,7 @@ class GrpcStream(Stream):
             raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a compressed message; none was offered")
         if length > self._max_message:
             text = f"a message of {length} bytes; {self._max_message} are allowed"
-            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, text)
+            raise MessageTooLong(ErrorCode.ENHANCE_YOUR_CALM, text)
 
 
 class ClientStream(GrpcStream):
@@ -276,6 +285,10 @@ class ServerStream(GrpcStream):
             *metadata,
         ]
         self._send_last(trailers)
+
+    def _fail(self, error: ProtocolError) -> None:
+        if not isinstance(error, MessageTooLong):
+            super()._fail(error)
 
     def _headers_received(self, headers: Headers, *, last: bool) -> None:
         if self.metadata is None:

@@ -11,6 +11,7 @@ more than what came in, so an owner that stops reading while it cannot write is
 bounded too. After an error or the end of the stream whatever arrives is ignored.
 """
 
+import logging
 from collections import deque
 from collections.abc import Iterable
 from enum import IntEnum, IntFlag
@@ -28,6 +29,9 @@ __all__ = [
     "Stream",
     "error_name",
 ]
+
+# Its debug lines hold every header, and so the tokens.
+logging.getLogger("hpack").setLevel(logging.INFO)
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_HEADER_BYTES: Final = 1 << 16

@@ -1,0 +1,131 @@
+"""Connections of other gRPC clients, passed on to this process's gRPC server.
+
+Bytes pass in both directions as they are, with back-pressure and half-close. One
+thing is taken out: the client acknowledges the SETTINGS that ``front`` sent before
+it knew where the connection goes, and the gRPC server has not sent those.
+"""
+
+import asyncio
+from struct import Struct
+from typing import Final, cast
+
+from mtdd_router.wire.http2 import PREFACE
+
+__all__ = ["Relay"]
+
+_HEAD: Final = Struct("!IBI")
+_SETTINGS_ACK: Final = bytes((0, 0, 0, 4, 1, 0, 0, 0, 0))
+
+
+class Relay(asyncio.Protocol):
+    """The client's side of a relayed connection; takes over a transport.
+
+    Args:
+        transport: the client's, while reading from it is paused.
+        received: what was read from it so far, from the preface on.
+    """
+
+    def __init__(self, transport: asyncio.Transport, received: bytes) -> None:
+        self._transport = transport
+        self._received = received
+        self._far: _FarSide | None = None
+        self._unacknowledged: _FirstAcknowledgement | None = _FirstAcknowledgement()
+        self._lost = False
+
+    async def connect(self, path: str) -> None:
+        """Connect to the gRPC server at the unix socket *path*, and begin."""
+        loop = asyncio.get_running_loop()
+        try:
+            _, far = await loop.create_unix_connection(lambda: _FarSide(self._transport), path)
+        except OSError:
+            self._transport.abort()
+            return
+        if self._lost:
+            far.transport.abort()
+            return
+        self._far = far
+        received, self._received = self._received, b""
+        self.data_received(received)
+        self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        assert self._far is not None
+        if self._unacknowledged is not None:
+            data = self._unacknowledged.without(data)
+            if self._unacknowledged.found:
+                self._unacknowledged = None
+        if data:
+            self._far.transport.write(data)
+
+    def eof_received(self) -> bool:
+        if self._far is not None:
+            self._far.transport.write_eof()
+        # TLS knows no half-closed connection.
+        return self._transport.can_write_eof()
+
+    def pause_writing(self) -> None:
+        if self._far is not None:
+            self._far.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._far is not None:
+            self._far.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._lost = True
+        if self._far is not None:
+            self._far.transport.close()
+
+
+class _FarSide(asyncio.Protocol):
+    """The gRPC server's side."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, near: asyncio.Transport) -> None:
+        self._near = near
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._near.write(data)
+
+    def eof_received(self) -> bool:
+        if self._near.can_write_eof():
+            self._near.write_eof()
+            return True
+        return False
+
+    def pause_writing(self) -> None:
+        self._near.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._near.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._near.close()
+
+
+class _FirstAcknowledgement:
+    """Takes the first acknowledgement of SETTINGS out of what an HTTP/2 client sends."""
+
+    def __init__(self) -> None:
+        self.found = False
+        self._rest = b""
+        self._skip = len(PREFACE)
+
+    def without(self, data: bytes) -> bytes:
+        """Return what may be passed on of *data*; an unfinished frame head waits."""
+        data = self._rest + data
+        position, size = min(self._skip, len(data)), len(data)
+        self._skip -= position
+        while size - position >= _HEAD.size:
+            if data.startswith(_SETTINGS_ACK, position):
+                self.found = True
+                return data[:position] + data[position + len(_SETTINGS_ACK) :]
+            end = position + _HEAD.size + (_HEAD.unpack_from(data, position)[0] >> 8)
+            self._skip = max(end - size, 0)
+            position = min(end, size)
+        self._rest = data[position:]
+        return data[:position]
