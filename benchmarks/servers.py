@@ -87,7 +87,6 @@ def started() -> Iterator[Postgres]:
             password=secrets.token_hex(16),
             connections=200,
             durable=False,
-            mark=f"bench-{secrets.token_hex(4)}",
         )
         if (initialisation := server.begin_initialising()) is not None:
             initialisation.finish()

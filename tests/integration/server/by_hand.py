@@ -4,7 +4,7 @@ import contextlib
 import queue
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -20,7 +20,10 @@ def _serialize(item: pb.SessionRequest | bytes) -> bytes:
 
 
 class Requests:
-    """The requests of one session, numbered; the first one names the tenant."""
+    """The requests of one session, numbered; the first one names the tenant.
+
+    An empty name stands for the whole database.
+    """
 
     def __init__(self, tenant: str) -> None:
         self._tenant: str | None = tenant
@@ -29,10 +32,12 @@ class Requests:
     def next(self, **payload: Any) -> pb.SessionRequest:
         self.serial += 1
         request = pb.SessionRequest(serial=self.serial, **payload)
-        if self._tenant is not None:
+        if self._tenant:
             request.context.target.tenant.name = self._tenant
             request.context.target.tenant.epoch = 1
-            self._tenant = None
+        elif self._tenant is not None:
+            request.context.target.database = ""
+        self._tenant = None
         return request
 
 
@@ -128,8 +133,12 @@ class BareSession:
         self._stream = ClientStream(PATH, authority="test", metadata=[SESSION_HEADER])
         self._requests = Requests(tenant)
         self._messages: list[bytes] = []
-        self._write()
-        self.receive()
+        try:
+            self._write()
+            self.receive()
+        except BaseException:
+            self.close()
+            raise
 
     def send(self, **payload: Any) -> None:
         self.socket.sendall(self.encoded(**payload))
@@ -137,13 +146,21 @@ class BareSession:
     def encoded(self, **payload: Any) -> bytes:
         return self._stream.message(self._requests.next(**payload).SerializeToString())
 
-    def receive(self) -> pb.SessionResponse:
-        while not self._messages:
+    @property
+    def going_away(self) -> bool:
+        return self._stream.going_away
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Read until *condition* holds."""
+        while not condition():
             data = self.socket.recv(1 << 16)
             if not data:
                 raise EOFError
             self._messages += self._stream.receive(data)
             self._write()
+
+    def receive(self) -> pb.SessionResponse:
+        self.wait(lambda: bool(self._messages))
         return pb.SessionResponse.FromString(self._messages.pop(0))
 
     def run(self, statement: str, begin: str = "") -> pb.SessionResponse:

@@ -1,14 +1,12 @@
 """The shard server as a process: starting, refusing, draining, surviving."""
 
-import contextlib
 import os
-import queue
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.embedded import Stack
 from mtdd_router.errors import ShardRefused, ShardUnavailable
-from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.types import Placement
+from tests.integration.server.by_hand import session
 from tests.integration.server.running import (
     NOT_SERVING,
     SERVING,
     RunningServer,
     StartServer,
+    make_certificate,
     wait_until,
 )
 
@@ -39,47 +38,6 @@ NewPlacement = Callable[..., Placement]
 def wait_health(server: RunningServer, status: int, limit: float = 20.0) -> None:
     wait_until(lambda: server.health() == status, limit=limit)
     assert server.health() == status
-
-
-class Session:
-    """A session on a tenant, spoken by hand."""
-
-    def __init__(self, address: str, tenant: str) -> None:
-        self._channel = grpc.insecure_channel(address)
-        call = self._channel.stream_stream(
-            "/mtdd.v1.ShardService/Session",
-            request_serializer=pb.SessionRequest.SerializeToString,
-            response_deserializer=pb.SessionResponse.FromString,
-        )
-        self._queue: queue.Queue[pb.SessionRequest | None] = queue.Queue()
-        self._responses = call(iter(self._queue.get, None), timeout=60)
-        self._serial = 0
-        self._tenant: str | None = tenant
-        next(self._responses)
-
-    def run(self, statement: str, begin: str = "") -> pb.SessionResponse:
-        self._serial += 1
-        request = pb.SessionRequest(serial=self._serial, statement=statement.encode(), begin=begin)
-        if self._tenant is not None:
-            request.context.target.tenant.name = self._tenant
-            request.context.target.tenant.epoch = 1
-            self._tenant = None
-        self._queue.put(request)
-        response: pb.SessionResponse = next(self._responses)
-        return response
-
-    def close(self) -> None:
-        self._queue.put(None)
-        self._channel.close()
-
-
-@contextlib.contextmanager
-def session(address: str, tenant: str) -> Iterator[Session]:
-    opened = Session(address, tenant)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 # Start
@@ -199,20 +157,6 @@ def test_tokens_decide_who_may_administer(start_server: StartServer) -> None:
     assert server.health() == SERVING
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "1"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
-
-
 def test_tls_is_served_and_client_certificates_can_be_demanded(
     start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -300,35 +244,41 @@ def test_an_idle_server_ends_at_once_when_told(server: RunningServer) -> None:
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["own", "grpc"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_drain_lets_a_transaction_finish_and_refuses_new_work(
-    start_server: StartServer, new_placement: NewPlacement, workers: int
+    start_server: StartServer, new_placement: NewPlacement, workers: int, marked: bool
 ) -> None:
     server = start_server(workers=workers, drain_timeout=20)
     with server.admin() as admin:
         admin.create_namespace(new_placement("abc"))
-    with session(server.address, "abc") as mine:
+    with session(server.address, "abc", marked=marked) as mine:
         assert b"CREATE TABLE" in mine.run("CREATE TABLE a (id int)", begin="BEGIN").messages
         server.process.send_signal(signal.SIGTERM)
         server.wait_event("draining")
         wait_health(server, NOT_SERVING)
         with pytest.raises((grpc.RpcError, StopIteration)):
-            Session(server.address, "abc").run("SELECT 1")
+            session(server.address, "abc", marked=marked).__enter__()
         assert server.process.poll() is None
         assert b"INSERT 0 1" in mine.run("INSERT INTO a VALUES (1)").messages
         assert b"COMMIT" in mine.run("COMMIT").messages
         assert server.process.wait(10) == 0
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["own", "grpc"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_transaction_that_outlasts_the_drain_is_rolled_back(
-    start_server: StartServer, shard_dsn: str, new_placement: NewPlacement, workers: int
+    start_server: StartServer,
+    shard_dsn: str,
+    new_placement: NewPlacement,
+    workers: int,
+    marked: bool,
 ) -> None:
     server = start_server(workers=workers, drain_timeout=1)
     placement = new_placement("abc")
     with server.admin() as admin:
         admin.create_namespace(placement)
-    with session(server.address, "abc") as mine:
+    with session(server.address, "abc", marked=marked) as mine:
         mine.run("CREATE TABLE a (id int)", begin="BEGIN")
         started = time.monotonic()
         assert server.stop() == 0
@@ -339,14 +289,15 @@ def test_a_transaction_that_outlasts_the_drain_is_rolled_back(
         assert row == (None,)
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["own", "grpc"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_second_signal_ends_the_drain(
-    start_server: StartServer, new_placement: NewPlacement, workers: int
+    start_server: StartServer, new_placement: NewPlacement, workers: int, marked: bool
 ) -> None:
     server = start_server(workers=workers, drain_timeout=60)
     with server.admin() as admin:
         admin.create_namespace(new_placement("abc"))
-    with session(server.address, "abc") as mine:
+    with session(server.address, "abc", marked=marked) as mine:
         mine.run("SELECT 1", begin="BEGIN")
         server.process.send_signal(signal.SIGINT)
         server.wait_event("draining")

@@ -186,3 +186,14 @@ def test_the_sql_of_a_long_statement_is_not_kept_in_memory():
     before = statements._parsed_cached.cache_info().currsize
     classify(b"EXPLAIN SELECT '" + b"x" * 10_000 + b"'")
     assert statements._parsed_cached.cache_info().currsize == before
+
+
+@pytest.mark.parametrize("marker", ["SET_config", "u&", "connectby"])
+def test_what_may_leave_state_is_found_wherever_it_stands(marker: str) -> None:
+    """Also across the border of what is remembered of a statement's beginning."""
+    for size in (40, 96, 97, 350, 5000):
+        for position in range(8, size - len(marker)):
+            plain = f"SELECT {'x' * (size - 7)}"
+            assert classify(plain.encode()) is ORDINARY
+            marked = plain[:position] + marker + plain[position + len(marker) :]
+            assert classify(marked.encode()) is not ORDINARY
