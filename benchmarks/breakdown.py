@@ -23,12 +23,12 @@ __all__ = ["STAMPS", "environment", "table", "trace_client"]
 
 STAMPS = "MTDD_BENCH_STAMPS"
 _STEPS = (
-    ("client: ORM, psycopg, request", "the time before the request is handed to gRPC"),
-    ("transport to the server", "gRPC on both sides, the server's event loop"),
+    ("client: ORM, psycopg, request", "the time before the request is sent"),
+    ("transport to the server", "framing on both sides, the socket, the server's event loop"),
     ("server: before PostgreSQL", "checks, pool, frontend messages"),
     ("PostgreSQL", "its work, both socket trips, the event loop's wake-up"),
     ("server: after PostgreSQL", "reading the answer, releasing the connection"),
-    ("transport to the client", "gRPC on both sides"),
+    ("transport to the client", "the same, and this process waking up"),
     ("client: psycopg, ORM", "the time after the response is there"),
 )
 

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from mtdd_router.backend.routes import maintenance_allowed, route_source
-from mtdd_router.client.channels import Endpoint
+from mtdd_router.client.endpoint import Endpoint
 from mtdd_router.client.location import Location
 from mtdd_router.types import Route
 

@@ -1,1 +1,1 @@
-"""The client side of the shard protocol: channels, sessions, administration."""
+"""The client side of the shard protocol: calls, sessions, administration."""

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-import grpc
 from google.protobuf.message import Message
 
-from mtdd_router.client.channels import Endpoint
+from mtdd_router.client.call import CallFailed, call_once
+from mtdd_router.client.endpoint import Endpoint
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.types import Placement, ShardInfo, ShardPlacements, TenantState
-from mtdd_router.wire import status
 from mtdd_router.wire.placements import STATES, placement_from_message, placement_message
+from mtdd_router.wire.status import exception_for
 
 __all__ = ["ShardAdmin"]
 
@@ -44,7 +44,6 @@ class ShardAdmin:
     ) -> None:
         self._endpoint = endpoint or Endpoint(address, shard, token)
         self._timeout = timeout
-        self._channel = self._endpoint.connect()
 
     def __enter__(self) -> Self:
         return self
@@ -58,8 +57,7 @@ class ShardAdmin:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
+        """Do nothing: each call has a connection of its own."""
 
     def info(self) -> ShardInfo:
         """Return what the server tells of itself and its PostgreSQL."""
@@ -129,12 +127,14 @@ class ShardAdmin:
         return dict(answer.bytes_by_tenant)
 
     def _call(self, method: str, request: Message, response: type[Message]) -> Any:
-        call: Any = self._channel.unary_unary(
-            f"{_SERVICE}/{method}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=response.FromString,
-        )
+        endpoint = self._endpoint
         try:
-            return call(request, timeout=self._timeout, metadata=self._endpoint.metadata)
-        except grpc.RpcError as exc:
-            raise status.exception_for(exc, self._endpoint.shard, self._endpoint.address) from exc
+            answer = call_once(
+                endpoint,
+                f"{_SERVICE}/{method}",
+                request.SerializeToString(),
+                limit=self._timeout,
+            )
+        except CallFailed as exc:
+            raise exception_for(exc.status, endpoint.shard, endpoint.address) from exc
+        return response.FromString(answer)

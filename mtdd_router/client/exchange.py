@@ -11,19 +11,22 @@ the server says that it had no effect; inside a transaction nothing is ever
 sent again.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
 from mtdd_router import errors
+from mtdd_router.client.call import CallFailed
 from mtdd_router.client.location import Location, Locator
-from mtdd_router.client.session import Session, StreamLost, sessions_of
+from mtdd_router.client.session import Session, sessions_of
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.wire import frontend, reasons
 from mtdd_router.wire.backend import command_complete, error_response, ready_for_query
 from mtdd_router.wire.begin import is_begin
 from mtdd_router.wire.framing import HEADER_BYTES, messages
+from mtdd_router.wire.status import exception_for
 
 __all__ = ["Exchange", "ExchangeFailed"]
 
@@ -145,8 +148,8 @@ class Exchange:
             assert session is not None
             try:
                 response = session.receive()
-            except StreamLost:
-                if (answer := self._stream_lost()) is not None:
+            except CallFailed as exc:
+                if (answer := self._stream_lost(exc)) is not None:
                     return answer
                 continue
             if not response.complete:
@@ -179,8 +182,8 @@ class Exchange:
     def interrupt(self) -> ExchangeFailed:
         """Give up what runs, as Ctrl-C does; return what libpq is to be told.
 
-        gRPC cannot go on waiting for an answer once a wait was interrupted, so the
-        session is left: the server cancels the statement, and rolls back.
+        What was read of the answer by then is not known, so the session is left: the
+        server cancels the statement, and rolls back.
         """
         error = errors.ShardUnavailable("The statement was interrupted.")
         lost = self.inflight and (self._in_transaction or self.pinned)
@@ -249,7 +252,9 @@ class Exchange:
         assert context is not None
         self._answered_some = False
         self.inflight = True
-        session.send(request, context)
+        # What broke the stream is met again, and handled, by reading the answer.
+        with contextlib.suppress(CallFailed):
+            session.send(request, context)
 
     def _completed(self, session: Session, answer: bytes, *, pinned: bool) -> None:
         request, self._request = self._request, None
@@ -311,7 +316,7 @@ class Exchange:
         self._request = request
         return request
 
-    def _stream_lost(self) -> bytes | None:
+    def _stream_lost(self, failed: CallFailed) -> bytes | None:
         """The stream broke under a request: find out what became of it.
 
         Returns the answer if it is known, None if the request was sent again.
@@ -342,6 +347,10 @@ class Exchange:
         if request is None or request.HasField("copy") or self._answered_some:
             self._break(errors.ShardUnavailable(f"{reason} The answer was cut off."))
         if outcome in (service_pb.OUTCOME_FAILED, service_pb.OUTCOME_NOT_RECEIVED):
+            if not failed.transient:
+                # Too large, for example: it would break the next stream as well.
+                exception = exception_for(failed.status, endpoint.shard, endpoint.address)
+                self._fail(exception, "08006")
             self._send(self._fresh())
             return None
         known = (

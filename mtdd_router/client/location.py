@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from mtdd_router.client.channels import Endpoint
+from mtdd_router.client.endpoint import Endpoint
 from mtdd_router.pb import messages_pb2 as pb
 
 __all__ = ["Location", "Locator"]

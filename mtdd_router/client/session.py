@@ -6,154 +6,112 @@ session that finished its last answer, holds no transaction and is not pinned
 goes back to the pool.
 """
 
-import atexit
 import os
-import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Mapping
-from queue import SimpleQueue
-from typing import Any, Final
-
-import grpc
+from typing import Final
 
 from mtdd_router.client.backoff import Backoff
-from mtdd_router.client.channels import Endpoint, channels_of
-from mtdd_router.errors import ShardUnavailable
+from mtdd_router.client.call import Call, CallFailed, call_once
+from mtdd_router.client.endpoint import Endpoint
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
-from mtdd_router.wire import status
+from mtdd_router.wire.grpc_stream import SESSION_HEADER
+from mtdd_router.wire.status import exception_for
 
-__all__ = ["Session", "SessionPool", "StreamLost", "sessions_of"]
+__all__ = ["Session", "SessionPool", "sessions_of"]
 
 _SERVICE: Final = "/mtdd.v1.ShardService"
-_RETRIED: Final = frozenset((grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED))
 _SIDE_CALL_SECONDS: Final = 10.0
 
 
-class StreamLost(Exception):
-    """The stream broke; ``error`` is gRPC's error."""
-
-    def __init__(self, error: grpc.RpcError | None) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 class Session:
-    """One open stream.
+    """One open stream, on a connection of its own.
+
+    Args:
+        endpoint: the shard server.
+        limit: how long to try to open it, in seconds.
 
     Attributes:
         session_id: the server's name for it.
         parameters: PostgreSQL's parameter statuses on a fresh connection.
         context: the context that the server knows, so that it is sent only when it changes.
         serial: the number of the last request.
+
+    Raises:
+        CallFailed: if it cannot be opened.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_call",
-        "_channel",
-        "_endpoint",
-        "_requests",
-        "context",
-        "parameters",
-        "serial",
-        "session_id",
-    )
+    __slots__ = ("_call", "_endpoint", "context", "parameters", "serial", "session_id")
 
     def __init__(self, endpoint: Endpoint, limit: float) -> None:
         self._endpoint = endpoint
-        self._channel = channels_of(endpoint).next()
-        self._requests: SimpleQueue[pb.SessionRequest | None] = SimpleQueue()
-        open_stream = self._channel.stream_stream(
-            f"{_SERVICE}/Session",
-            request_serializer=pb.SessionRequest.SerializeToString,
-            response_deserializer=pb.SessionResponse.FromString,
-        )
-        self._call: Any = open_stream(iter(self._requests.get, None), metadata=endpoint.metadata)
         self.context: pb.Context | None = None
         self.serial = 0
-        _open.add(self)
-        # The stream itself has no deadline; its opening has.
-        timer = threading.Timer(limit, self._call.cancel)
-        timer.daemon = True
-        timer.start()
-        try:
-            hello = self.receive().hello
-        finally:
-            timer.cancel()
+        self._call = Call(endpoint, f"{_SERVICE}/Session", limit=limit, metadata=[SESSION_HEADER])
+        hello = self.receive().hello
+        # The stream itself has no deadline; its opening had.
+        self._call.unlimited()
         self.session_id: str = hello.session_id
         self.parameters: Mapping[str, str] = {item.name: item.value for item in hello.parameters}
 
     @property
     def alive(self) -> bool:
-        """Whether the stream is not known to be broken."""
-        return bool(self._call.is_active())
+        """Whether the stream is not known to be broken; only for a session that is idle."""
+        return self._call.alive
 
     def send(self, request: pb.SessionRequest, context: pb.Context) -> None:
-        """Send *request* in *context*."""
+        """Send *request* in *context*.
+
+        Raises:
+            CallFailed: if the stream broke or ended.
+        """
         if context is not self.context:
             request.context.CopyFrom(context)
             self.context = context
         self.serial += 1
         request.serial = self.serial
-        self._requests.put(request)
+        self._call.send(request.SerializeToString())
 
     def receive(self) -> pb.SessionResponse:
         """Return the next part of the answer.
 
         Raises:
-            StreamLost: if the stream broke or ended.
+            CallFailed: if the stream broke or ended.
         """
-        try:
-            response: pb.SessionResponse = next(self._call)
-        except grpc.RpcError as exc:
-            raise StreamLost(exc) from exc
-        except StopIteration:
-            raise StreamLost(None) from None
-        return response
+        return pb.SessionResponse.FromString(self._call.receive())
 
     def cancel(self, serial: int) -> None:
         """Ask the server to cancel request *serial*, from any thread."""
-        self._call_beside("Cancel", service_pb.CancelRequest, service_pb.CancelResponse, serial)
+        request = service_pb.CancelRequest(session_id=self.session_id, serial=serial)
+        self._call_beside("Cancel", request.SerializeToString())
 
     def outcome(self, serial: int) -> service_pb.Outcome:
         """Return what became of request *serial*; unspecified if the server cannot tell.
 
         While the server cannot be reached that is still open, as it is for a running request.
         """
+        request = service_pb.OutcomeRequest(session_id=self.session_id, serial=serial)
         try:
-            answer = self._call_beside(
-                "Outcome", service_pb.OutcomeRequest, service_pb.OutcomeResponse, serial
-            )
-        except grpc.RpcError as exc:
-            if status.status_of(exc)[0] in _RETRIED:
+            answer = self._call_beside("Outcome", request.SerializeToString())
+        except CallFailed as exc:
+            if exc.transient:
                 return service_pb.OUTCOME_RUNNING
             return service_pb.OUTCOME_UNSPECIFIED
-        found: service_pb.Outcome = answer.outcome
+        found: service_pb.Outcome = service_pb.OutcomeResponse.FromString(answer).outcome
         return found
 
     def close(self) -> None:
         """End the session; the server rolls back and cleans what it left behind."""
-        self._requests.put(None)
+        self._call.close()
 
     def abandon(self) -> None:
         """End the session at once, in the middle of whatever it does."""
-        self._call.cancel()
-        self._requests.put(None)
+        self._call.abandon()
 
-    def _call_beside(self, method: str, request: Any, response: Any, serial: int) -> Any:
-        call = self._channel.unary_unary(
-            f"{_SERVICE}/{method}",
-            request_serializer=request.SerializeToString,
-            response_deserializer=response.FromString,
-        )
-        return call(
-            request(session_id=self.session_id, serial=serial),
-            timeout=_SIDE_CALL_SECONDS,
-            metadata=self._endpoint.metadata,
-        )
+    def _call_beside(self, method: str, request: bytes) -> bytes:
+        return call_once(self._endpoint, f"{_SERVICE}/{method}", request, limit=_SIDE_CALL_SECONDS)
 
 
 class SessionPool:
@@ -185,6 +143,7 @@ class SessionPool:
                 return self._open(limit)
             if session.alive:
                 return session
+            session.abandon()
 
     def release(self, session: Session) -> None:
         """Take back a session that is idle."""
@@ -197,19 +156,14 @@ class SessionPool:
             left = backoff.deadline - time.monotonic()
             try:
                 return Session(endpoint, max(left, 0.05))
-            except StreamLost as exc:
-                error = exc.error
-                if error is None:
-                    text = f"Shard {endpoint.shard!r} at {endpoint.address} closed the session."
-                    raise ShardUnavailable(text) from None
-                code, _ = status.status_of(error)
-                pause = backoff.pause(time.monotonic()) if code in _RETRIED else None
+            except CallFailed as exc:
+                pause = backoff.pause(time.monotonic()) if exc.transient else None
                 if pause is None:
-                    raise status.exception_for(error, endpoint.shard, endpoint.address) from error
+                    raise exception_for(exc.status, endpoint.shard, endpoint.address) from exc
             time.sleep(pause)
 
 
-_pools: dict[Endpoint, SessionPool] = {}
+_pools: Final[dict[Endpoint, SessionPool]] = {}
 
 
 def sessions_of(endpoint: Endpoint) -> SessionPool:
@@ -220,22 +174,5 @@ def sessions_of(endpoint: Endpoint) -> SessionPool:
     return pool
 
 
-_open: weakref.WeakSet[Session] = weakref.WeakSet()
-# A parent's calls, kept from being cleaned up in the child, which would disturb the parent.
-_inherited: list[Session] = []
-
-
-def _after_fork() -> None:
-    _inherited.extend(_open)
-    _pools.clear()
-    _open.clear()
-
-
-def _at_exit() -> None:
-    # gRPC's own clean-up of a call fails once the interpreter is being torn down.
-    for session in list(_open):
-        session.abandon()
-
-
-atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork)
+# The parent's sessions stay the parent's.
+os.register_at_fork(after_in_child=_pools.clear)

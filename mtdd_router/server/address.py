@@ -6,22 +6,18 @@ parent process first binds the port alone, then holds it for its workers.
 """
 
 import contextlib
-import ipaddress
-import os
 import socket
 import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from mtdd_router.errors import ConfigurationError
+from mtdd_router.wire.address import Address
 
 __all__ = ["Address", "AddressInUse", "Reservation", "only_ipv6", "reserve"]
 
-_UNIX: Final = "unix:"
-# The size of sun_path less its end: on macOS, the least there is; Linux has 4 more.
-_UNIX_PATH_MAX_BYTES: Final = 103
 # Linux gives connections only to sockets that listen. Elsewhere one that is merely bound
 # may get them, so the port is held by the workers alone.
 _HOLDING_IS_HARMLESS: Final = sys.platform.startswith("linux")
@@ -29,61 +25,6 @@ _HOLDING_IS_HARMLESS: Final = sys.platform.startswith("linux")
 
 class AddressInUse(Exception):
     """The address cannot be listened on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """``host:port`` or ``unix:/path``; port 0 lets the system choose one."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read an address.
-
-        Raises:
-            ValueError: saying what is malformed.
-        """
-        if text.startswith(_UNIX):
-            path = text.removeprefix(_UNIX)
-            if not path.startswith("/"):
-                raise ValueError(f"{text!r} must name an absolute path, as in unix:/run/shard.sock")
-            if len(os.fsencode(path)) > _UNIX_PATH_MAX_BYTES:
-                raise ValueError(f"the socket's path is longer than {_UNIX_PATH_MAX_BYTES} bytes")
-            return cls(path=path)
-        host, colon, port = text.rpartition(":")
-        if not colon or not host or "/" in text:
-            raise ValueError(f"{text!r} is neither host:port nor unix:/path")
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        elif ":" in host:
-            raise ValueError(f"{text!r}: write an IPv6 address in brackets, as in [::1]:7401")
-        if not port.isascii() or not port.isdecimal() or int(port) > 65535:
-            raise ValueError(f"{text!r}: the port must be a number from 0 to 65535")
-        return cls(host=host, port=int(port))
-
-    @property
-    def is_unix(self) -> bool:
-        """Whether this is a unix socket."""
-        return bool(self.path)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.is_unix or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        if self.is_unix:
-            return _UNIX + self.path
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
 
 @dataclass(slots=True)

@@ -22,11 +22,11 @@ Source: gRPC over HTTP2, https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-H
 
 from collections.abc import Iterable
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import quote, unquote
 
 from mtdd_router.wire.http2 import ErrorCode, Headers, ProtocolError, Stream, error_name
-from mtdd_router.wire.status import StatusCode
+from mtdd_router.wire.status import Status, StatusCode
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
@@ -69,13 +69,6 @@ _HTTP: Final = {
     "503": StatusCode.UNAVAILABLE,
     "504": StatusCode.UNAVAILABLE,
 }
-
-
-class Status(NamedTuple):
-    """How a call ended."""
-
-    code: StatusCode
-    message: str = ""
 
 
 class MessageTooLong(ProtocolError):

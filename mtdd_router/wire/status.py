@@ -1,13 +1,11 @@
-"""The one table of gRPC status codes <-> exceptions."""
+"""gRPC's status, and the one table of status codes <-> exceptions."""
 
 from enum import IntEnum
-from typing import Final, cast
-
-import grpc
+from typing import Final, NamedTuple
 
 from mtdd_router import errors
 
-__all__ = ["EXCEPTIONS", "StatusCode", "exception_for", "status_of"]
+__all__ = ["EXCEPTIONS", "Status", "StatusCode", "exception_for"]
 
 
 class StatusCode(IntEnum):
@@ -32,42 +30,44 @@ class StatusCode(IntEnum):
     UNAUTHENTICATED = 16
 
 
-EXCEPTIONS: Final[dict[grpc.StatusCode, type[errors.ShardError]]] = {
-    grpc.StatusCode.OK: errors.ShardUnavailable,
-    grpc.StatusCode.CANCELLED: errors.ShardUnavailable,
-    grpc.StatusCode.UNKNOWN: errors.ShardRefused,
-    grpc.StatusCode.INVALID_ARGUMENT: errors.ShardRefused,
-    grpc.StatusCode.DEADLINE_EXCEEDED: errors.ShardUnavailable,
-    grpc.StatusCode.NOT_FOUND: errors.ShardRefused,
-    grpc.StatusCode.ALREADY_EXISTS: errors.ShardRefused,
-    grpc.StatusCode.PERMISSION_DENIED: errors.ShardRefused,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ShardOverloaded,
-    grpc.StatusCode.FAILED_PRECONDITION: errors.ShardRefused,
-    grpc.StatusCode.ABORTED: errors.ShardRefused,
-    grpc.StatusCode.OUT_OF_RANGE: errors.ShardRefused,
-    grpc.StatusCode.UNIMPLEMENTED: errors.ShardRefused,
-    grpc.StatusCode.INTERNAL: errors.ShardRefused,
-    grpc.StatusCode.UNAVAILABLE: errors.ShardUnavailable,
-    grpc.StatusCode.DATA_LOSS: errors.ShardRefused,
-    grpc.StatusCode.UNAUTHENTICATED: errors.ShardRefused,
+class Status(NamedTuple):
+    """How a call ended, and why."""
+
+    code: StatusCode
+    message: str = ""
+
+
+EXCEPTIONS: Final[dict[StatusCode, type[errors.ShardError]]] = {
+    StatusCode.OK: errors.ShardUnavailable,
+    StatusCode.CANCELLED: errors.ShardUnavailable,
+    StatusCode.UNKNOWN: errors.ShardRefused,
+    StatusCode.INVALID_ARGUMENT: errors.ShardRefused,
+    StatusCode.DEADLINE_EXCEEDED: errors.ShardUnavailable,
+    StatusCode.NOT_FOUND: errors.ShardRefused,
+    StatusCode.ALREADY_EXISTS: errors.ShardRefused,
+    StatusCode.PERMISSION_DENIED: errors.ShardRefused,
+    StatusCode.RESOURCE_EXHAUSTED: errors.ShardOverloaded,
+    StatusCode.FAILED_PRECONDITION: errors.ShardRefused,
+    StatusCode.ABORTED: errors.ShardRefused,
+    StatusCode.OUT_OF_RANGE: errors.ShardRefused,
+    StatusCode.UNIMPLEMENTED: errors.ShardRefused,
+    StatusCode.INTERNAL: errors.ShardRefused,
+    StatusCode.UNAVAILABLE: errors.ShardUnavailable,
+    StatusCode.DATA_LOSS: errors.ShardRefused,
+    StatusCode.UNAUTHENTICATED: errors.ShardRefused,
 }
 
 
-def status_of(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
-    """Return the status code and details of a failed call."""
-    # Every RpcError of a call is that call as well, which the types do not say.
-    call = cast(grpc.Call, error)
-    return call.code(), call.details() or ""
-
-
-def exception_for(error: grpc.RpcError, shard: str, address: str) -> errors.ShardError:
+def exception_for(status: Status, shard: str, address: str) -> errors.ShardError:
     """Return the exception for a failed call, naming the shard and its address."""
     where = f"shard {shard!r} at {address}" if shard else f"the shard server at {address}"
-    code, details = status_of(error)
+    code, details = status
     match code:
-        case grpc.StatusCode.UNIMPLEMENTED:
+        case StatusCode.OK:
+            text = f"The session was closed by {where}."
+        case StatusCode.UNIMPLEMENTED:
             text = f"What answers as {where} is not a shard server ({details}). Check the address."
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
+        case StatusCode.UNAVAILABLE | StatusCode.DEADLINE_EXCEEDED:
             text = f"Cannot reach {where} ({details}). Is it running, and is the address right?"
         case _:
             text = f"{details} [{where}, {code.name}]"

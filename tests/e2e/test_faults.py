@@ -269,7 +269,8 @@ def test_a_statement_waits_for_a_server_that_is_being_started_again(site: Site) 
     add("before")
     site.kill()
     # Before the client has noticed, the statement is sent to nobody, and its outcome unknown.
-    mine = [session for session in client._open if session._endpoint.shard == "fragile"]
+    pools = [pool for endpoint, pool in client._pools.items() if endpoint.shard == SHARD]
+    mine = [session for pool in pools for session in pool._idle]
     assert wait_until(lambda: not any(session.alive for session in mine), timeout=PATIENCE)
     with meanwhile(site.start, when=lambda: True):
         add("after")

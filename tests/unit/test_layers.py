@@ -33,8 +33,7 @@ MAY_IMPORT_EMBEDDED = "tenants/management/"
 # The command that becomes a shard server.
 EXCEPTIONS = frozenset({("tenants/management/commands/run_shard.py", "server")})
 WITHOUT_DJANGO = frozenset({"errors", "types", "pb", "wire", "client", "server", "embedded"})
-WITH_GRPC = frozenset({"client", "server", "pb"})
-GRPC_OF_WIRE = frozenset({"mtdd_router/wire/status.py"})
+WITH_GRPC = frozenset({"server"})
 WITH_PB = frozenset({"wire", "client", "server", "pb"})
 
 
@@ -132,13 +131,12 @@ def test_a_layer_below_the_backend_imports_no_django(layer: str) -> None:
     ]
 
 
-def test_grpc_is_imported_only_where_the_protocol_is_spoken() -> None:
+def test_grpcio_is_the_servers() -> None:
     assert not [
         place
         for place, layer, name in IMPORTS
         if name.split(".")[0] in {"grpc", "grpc_health", "grpc_reflection"}
         and layer not in WITH_GRPC
-        and place.rpartition(":")[0] not in GRPC_OF_WIRE
     ]
 
 

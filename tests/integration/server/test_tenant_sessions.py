@@ -18,7 +18,7 @@ from psycopg import errors as pg_errors
 
 from mtdd_router import dbapi, errors
 from mtdd_router.client.admin import ShardAdmin
-from mtdd_router.client.channels import Endpoint
+from mtdd_router.client.endpoint import Endpoint
 from mtdd_router.client.location import Location
 from mtdd_router.client.session import sessions_of
 from mtdd_router.embedded import Stack

@@ -13,7 +13,12 @@ def test_every_reason_has_an_exception():
 
 
 def test_every_status_code_has_an_exception():
-    assert set(status.EXCEPTIONS) == set(grpc.StatusCode)
+    assert set(status.EXCEPTIONS) == set(status.StatusCode)
+
+
+def test_status_codes_are_those_of_grpc():
+    codes = {code.name: code.value[0] for code in grpc.StatusCode}
+    assert {code.name: code.value for code in status.StatusCode} == codes
 
 
 def test_every_exception_of_a_shard_comes_from_a_reason_or_a_status():

@@ -1,0 +1,73 @@
+"""A gRPC server that is not ours, in a process of its own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtdd_router.client.call import Call
+from mtdd_router.client.endpoint import TLS, Endpoint
+
+PROGRAM = Path(__file__).resolve().parents[2] / "programs" / "grpc_peer.py"
+TALK = "/test.Peer/Talk"
+
+
+@dataclass
+class Peer:
+    """The server process, and where it listens."""
+
+    process: "subprocess.Popen[str]"
+    address: str
+
+    def endpoint(self, *, token: str = "", tls: TLS | None = None) -> Endpoint:
+        return Endpoint(self.address, "peer", token, tls)
+
+    def talk(self, **options: Any) -> Call:
+        """Open a call; its first message has been received."""
+        call = Call(self.endpoint(**options), TALK, limit=10.0)
+        call.receive()
+        call.unlimited()
+        return call
+
+
+StartPeer = Callable[..., Peer]
+
+
+@pytest.fixture
+def start_peer() -> Iterator[StartPeer]:
+    """Start such a server: ``start_peer("127.0.0.1:0", **options)``."""
+    processes = []
+
+    def start(address: str = "127.0.0.1:0", **options: Any) -> Peer:
+        process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), address, json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        assert port, "the peer did not start"
+        return Peer(
+            process, address.removesuffix(":0") + f":{port}" if ":0" in address else address
+        )
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            stream.close()
+
+
+@pytest.fixture
+def peer(start_peer: StartPeer) -> Peer:
+    """One of them, as it comes."""
+    return start_peer()
