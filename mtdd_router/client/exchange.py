@@ -26,7 +26,6 @@ from mtdd_router.wire import frontend, reasons
 from mtdd_router.wire.backend import command_complete, error_response, ready_for_query
 from mtdd_router.wire.begin import is_begin
 from mtdd_router.wire.framing import HEADER_BYTES, messages
-from mtdd_router.wire.status import exception_for
 
 __all__ = ["Exchange", "ExchangeFailed"]
 
@@ -327,7 +326,8 @@ class Exchange:
         self.inflight = self.pinned = False
         endpoint = location.endpoint
         where = f"shard {endpoint.shard!r} at {endpoint.address}"
-        reason = f"The session with {where} broke."
+        why = failed.status.message or failed.status.code.name
+        reason = f"The session with {where} broke ({why})."
         ending = request is not None and request.statement == b"COMMIT"
         if self._in_transaction and not ending:
             self._break(errors.ShardUnavailable(f"{reason} The transaction was rolled back."))
@@ -348,9 +348,8 @@ class Exchange:
             self._break(errors.ShardUnavailable(f"{reason} The answer was cut off."))
         if outcome in (service_pb.OUTCOME_FAILED, service_pb.OUTCOME_NOT_RECEIVED):
             if not failed.transient:
-                # Too large, for example: it would break the next stream as well.
-                exception = exception_for(failed.status, endpoint.shard, endpoint.address)
-                self._fail(exception, "08006")
+                # It is too long, for example, and would break the next stream as well.
+                self._fail(errors.ShardRefused(reason), "08006")
             self._send(self._fresh())
             return None
         known = (

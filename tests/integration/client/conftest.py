@@ -71,3 +71,33 @@ def start_peer() -> Iterator[StartPeer]:
 def peer(start_peer: StartPeer) -> Peer:
     """One of them, as it comes."""
     return start_peer()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate that is its own authority."""
+
+    certificate: str
+    key: str
+
+
+@pytest.fixture(scope="session")
+def identities(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
+    """The server's, the client's, and a stranger's."""
+    folder = tmp_path_factory.mktemp("certificates")
+    names = {"server": "DNS:localhost,IP:127.0.0.1", "client": "DNS:client", "stranger": "DNS:x"}
+    return {name: make_identity(folder, name, subject) for name, subject in names.items()}
+
+
+def make_identity(folder: Path, name: str, subject: str) -> Identity:
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "1"),
+            *("-subj", f"/CN={name}", "-addext", f"subjectAltName={subject}"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return Identity(str(certificate), str(key))

@@ -346,7 +346,8 @@ def test_a_program_that_leaves_calls_open_ends_without_a_word(peer):
     program = f"""
 from mtdd_router.client.call import Call
 from mtdd_router.client.endpoint import Endpoint
-import threading
+import sys, threading
+assert threading.active_count() == 1 and "grpc" not in sys.modules
 calls = [Call(Endpoint({peer.address!r}), {TALK!r}, limit=5.0) for _ in range(3)]
 for call in calls:
     call.receive()

@@ -6,15 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.client.conftest import Peer
+from tests.integration.client.conftest import Identity, StartPeer
 
 PROGRAM = Path(__file__).resolve().parents[2] / "programs" / "forks.py"
 
 
 @pytest.mark.parametrize("end", ["exit", "_exit"])
-def test_children_of_a_busy_process_live_and_its_calls_go_on(peer: Peer, end: str) -> None:
+@pytest.mark.parametrize("tls", [False, True])
+def test_children_of_a_busy_process_live_and_its_calls_go_on(
+    start_peer: StartPeer, identities: dict[str, Identity], tls: bool, end: str
+) -> None:
+    mine = identities["server"]
+    peer = start_peer(**({"certificate": mine.certificate, "key": mine.key} if tls else {}))
+    authority = mine.certificate if tls else ""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", str(PROGRAM), peer.address, "", end],
+        [sys.executable, "-X", "dev", str(PROGRAM), peer.address, authority, end],
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,46 +1,12 @@
 """Encrypted calls: who is trusted, who is not, and what is said about it."""
 
-import subprocess
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 
 from mtdd_router.client.call import Call, CallFailed, call_once
 from mtdd_router.client.endpoint import TLS
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.wire.status import StatusCode
-from tests.integration.client.conftest import TALK, Peer, StartPeer
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A certificate that is its own authority."""
-
-    certificate: str
-    key: str
-
-
-@pytest.fixture(scope="module")
-def identities(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Identity]:
-    """The server's, the client's, and a stranger's."""
-    folder = tmp_path_factory.mktemp("certificates")
-    names = {"server": "DNS:localhost,IP:127.0.0.1", "client": "DNS:client", "stranger": "DNS:x"}
-    return {name: make_identity(folder, name, subject) for name, subject in names.items()}
-
-
-def make_identity(folder: Path, name: str, subject: str) -> Identity:
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "1"),
-            *("-subj", f"/CN={name}", "-addext", f"subjectAltName={subject}"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return Identity(str(certificate), str(key))
+from tests.integration.client.conftest import TALK, Identity, Peer, StartPeer
 
 
 @pytest.fixture
