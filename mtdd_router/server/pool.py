@@ -113,12 +113,16 @@ class BackendPool:
             PoolExhausted: if the queue is full, or none became free in time.
             DatabaseUnavailable: if PostgreSQL cannot be reached.
         """
-        backend = self._pick(profile)
-        if backend is not None:
-            return self._lend(backend)
+        if (backend := self.take(profile)) is not None:
+            return backend
         if not self._waiters and self._reserve():
             return await self._open(profile.database)
         return await self._queue(profile, limit)
+
+    def take(self, profile: Profile) -> Backend | None:
+        """Return what ``acquire`` would, or None if that had to wait."""
+        backend = self._pick(profile)
+        return None if backend is None else self._lend(backend)
 
     def release(self, backend: Backend) -> None:
         """Take back a connection that is idle and clean."""

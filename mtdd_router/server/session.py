@@ -10,25 +10,21 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Final, NoReturn
+from typing import Final
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.server.auth import Permission
+from mtdd_router.server.dispatch import SwitchFailed, check_switch, refuse, send
+from mtdd_router.server.leftovers import Leftovers
 from mtdd_router.server.logs import get_logger, log_session_statement
 from mtdd_router.server.outcomes import SessionOutcome
 from mtdd_router.server.pool import Backend, BackendPool, DatabaseUnavailable, PoolExhausted
 from mtdd_router.server.postgres.connection import ConnectionLost
-from mtdd_router.server.requests import (
-    batch_statement,
-    begin_messages,
-    expected_of,
-    one_statement,
-)
+from mtdd_router.server.requests import batch_statement
 from mtdd_router.server.statements import ORDINARY, Statement, classify
 from mtdd_router.server.targets import Refused, Resolved, Targets, error
 from mtdd_router.wire import frontend
-from mtdd_router.wire.backend import error_fields
 from mtdd_router.wire.begin import is_begin
 
 __all__ = ["Session"]
@@ -36,10 +32,6 @@ __all__ = ["Session"]
 _log = get_logger(__name__)
 
 _SETTLE_SECONDS: Final = 5.0
-# A statement that fails whatever else is true.
-_FAILURE: Final = frontend.simple_query(b"REFUSED")
-_IN_TRANSACTION: Final = (b"T", b"E")
-
 
 Write = Callable[[pb.SessionResponse], Awaitable[None]]
 
@@ -76,8 +68,7 @@ class Session:
         self._context: pb.Context | None = None
         self._resolved: Resolved | None = None
         self._backend: Backend | None = None
-        self._pinned = False
-        self._held_cursors: set[str] = set()
+        self._leftovers = Leftovers()
         self._running = False
         self._copying = False
         self._whole = False
@@ -88,7 +79,7 @@ class Session:
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open."""
-        return self._backend is not None and self._backend.status in _IN_TRANSACTION
+        return self._backend is not None and self._backend.in_transaction
 
     @property
     def idle(self) -> bool:
@@ -105,7 +96,7 @@ class Session:
         self._outcome.serial = request.serial
         self._outcome.outcome = service_pb.OUTCOME_RUNNING
         self._running = True
-        started = self._loop.time()
+        started = self._loop.time() if self._logs_requests else 0.0
         try:
             await self._run(request, write)
         except Refused as exc:
@@ -146,7 +137,7 @@ class Session:
         if backend is not None:
             if self._running_on(backend):
                 await self._settle(backend)
-            elif self._holds or backend.status != b"I":
+            elif self._leftovers or backend.status != b"I":
                 self._pool.clean(backend)
             else:
                 self._pool.release(backend)
@@ -163,10 +154,6 @@ class Session:
     @property
     def _tenant(self) -> str:
         return self._resolved.tenant if self._resolved else ""
-
-    @property
-    def _holds(self) -> bool:
-        return self._pinned or bool(self._held_cursors)
 
     def _running_on(self, backend: Backend) -> bool:
         return self._outcome.outcome == service_pb.OUTCOME_RUNNING or not backend.quiet
@@ -187,36 +174,37 @@ class Session:
                 return
             case _:
                 raise Refused(error(pb.REASON_INVALID_REQUEST, "The request has no payload."))
+        await self._execute(request, resolved, statement, write)
+
+    async def _execute(
+        self, request: pb.SessionRequest, resolved: Resolved, statement: Statement, write: Write
+    ) -> None:
         self._whole = statement.fusable or request.statement == b"COMMIT"
         if statement.refusal and resolved.guarded and statement.parsed:
-            await self._refuse(resolved, statement)
+            await refuse(self._backend, resolved, statement.refusal)
         if statement.database and not resolved.guarded:
             self._pool.leave(statement.database)
-        backend = self._backend
+        backend = self._backend or self._pool.take(resolved.profile)
         if backend is None:
             backend = await self._acquire(resolved, request.timeout_ms)
+        self._backend = backend
         timer = None
         if request.timeout_ms:
             timer = self._loop.call_later(request.timeout_ms / 1000, self._expire, request.serial)
         try:
-            await self._send(backend, resolved, request, statement)
-            await self._answer(backend, statement, write)
+            await send(backend, resolved, request, statement)
+            await self._answer(backend, resolved, statement, write)
+        except SwitchFailed as exc:
+            self._backend = None
+            self._pool.discard(backend)
+            message = f"Cannot switch to {_name(resolved)}: {exc}"
+            raise Refused(error(pb.REASON_INTERNAL, message)) from exc
         except ValueError as exc:
             self._settled(backend)
             raise Refused(error(pb.REASON_INVALID_REQUEST, str(exc))) from exc
         finally:
             if timer is not None:
                 timer.cancel()
-
-    async def _send(
-        self, backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
-    ) -> None:
-        if request.HasField("batch"):
-            await self._batch(backend, resolved, request)
-        elif known.parsed or not resolved.guarded:
-            await self._statement(backend, resolved, request, known)
-        else:
-            await self._only_parse(backend, resolved, request)
 
     async def _resolve(self, request: pb.SessionRequest) -> Resolved:
         held = self._backend
@@ -247,7 +235,7 @@ class Session:
         if timeout_ms:
             limit = min(limit, timeout_ms / 1000)
         try:
-            self._backend = await self._pool.acquire(resolved.profile, limit)
+            return await self._pool.acquire(resolved.profile, limit)
         except PoolExhausted as exc:
             message = (
                 f"No backend connection for {_name(resolved)}: {exc}. "
@@ -257,92 +245,12 @@ class Session:
         except DatabaseUnavailable as exc:
             message = f"PostgreSQL cannot be reached for {_name(resolved)}: {exc}"
             raise Refused(error(pb.REASON_DATABASE_UNAVAILABLE, message)) from exc
-        return self._backend
 
-    async def _refuse(self, resolved: Resolved, statement: Statement) -> NoReturn:
-        """Refuse a statement; an open transaction fails, as with any other error."""
-        if self.in_transaction and self._backend is not None:
-            self._backend.send(_FAILURE, syncs=1)
-            await self._backend.complete()
-        message = f"A statement for tenant {resolved.tenant!r} was refused: {statement.refusal}."
-        raise Refused(error(pb.REASON_STATEMENT_REFUSED, message))
-
-    async def _statement(
-        self, backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
+    async def _answer(
+        self, backend: Backend, resolved: Resolved, statement: Statement, write: Write
     ) -> None:
-        """Send the statement, after what must come before it."""
-        text = request.statement
-        switched = backend.profile is resolved.profile
-        if switched and not request.begin:
-            backend.send(frontend.simple_query(text), syncs=1)
-        elif known.fusable and switched:
-            backend.send(begin_messages(request.begin) + one_statement(text), syncs=1, prelude=1)
-        elif known.fusable and not request.begin:
-            before, commands = backend.start_switch(resolved.profile)
-            backend.send(before + one_statement(text), syncs=1, prelude=commands)
-        else:
-            # A switch never shares a transaction with BEGIN: a rollback would undo it.
-            if not switched:
-                await self._switch(backend, resolved)
-            if not request.begin:
-                backend.send(frontend.simple_query(text), syncs=1)
-            elif known.fusable:
-                await self._statement(backend, resolved, request, known)
-            else:
-                backend.send(begin_messages(request.begin) + frontend.SYNC, syncs=1, prelude=1)
-                rest = await backend.complete()
-                if backend.prelude_error is None:
-                    backend.send(frontend.simple_query(text), syncs=1)
-                else:
-                    backend.unread(rest)
-
-    async def _only_parse(
-        self, backend: Backend, resolved: Resolved, request: pb.SessionRequest
-    ) -> None:
-        """Let PostgreSQL say what is wrong with a statement that the parser did not understand."""
-        if backend.profile is not resolved.profile:
-            await self._switch(backend, resolved)
-        before = begin_messages(request.begin) if request.begin else b""
-        parse = frontend.parse(b"", request.statement, [])
-        backend.send(before + parse + frontend.SYNC, syncs=1, prelude=1 if before else 0)
-        said = await backend.complete()
-        if not backend.failed:
-            await self._refuse(resolved, Statement(refusal="the server cannot parse it"))
-        backend.unread(said)
-
-    async def _batch(
-        self, backend: Backend, resolved: Resolved, request: pb.SessionRequest
-    ) -> None:
-        if backend.profile is not resolved.profile:
-            await self._switch(backend, resolved)
-        syncs, replies = expected_of(request.batch)
-        data = frontend.batch_bytes(request.batch)
-        prelude = 0
-        if request.begin:
-            data, prelude = begin_messages(request.begin) + data, 1
-        backend.send(data, syncs=syncs, replies=replies, prelude=prelude)
-
-    async def _switch(self, backend: Backend, resolved: Resolved) -> None:
-        before, commands = backend.start_switch(resolved.profile)
-        backend.send(before + frontend.SYNC, syncs=1, prelude=commands)
-        await backend.complete()
-        self._check_switch(backend, resolved)
-        backend.profile = resolved.profile
-
-    def _check_switch(self, backend: Backend, resolved: Resolved) -> None:
-        if backend.prelude_error is None:
-            return
-        message = error_fields(backend.prelude_error[5:]).get("M", "")
-        self._backend = None
-        self._pool.discard(backend)
-        raise Refused(error(pb.REASON_INTERNAL, f"Cannot switch to {_name(resolved)}: {message}"))
-
-    async def _answer(self, backend: Backend, statement: Statement, write: Write) -> None:
         part, done = await backend.answer()
-        resolved = self._resolved
-        assert resolved is not None
-        if backend.profile is None and backend.prelude_error is not None:
-            self._check_switch(backend, resolved)
+        check_switch(backend)
         while not done:
             await write(pb.SessionResponse(messages=part))
             part, done = await backend.answer()
@@ -352,35 +260,20 @@ class Session:
             self._copying = True
             await write(pb.SessionResponse(messages=part, complete=True))
             return
-        self._note(backend, statement, resolved)
-        pinned = self._holds
+        self._note(backend, resolved, statement)
+        pinned = bool(self._leftovers)
         self._settled(backend)
         await write(pb.SessionResponse(messages=part, complete=True, pinned=pinned))
 
-    def _note(self, backend: Backend, statement: Statement, resolved: Resolved) -> None:
+    def _note(self, backend: Backend, resolved: Resolved, statement: Statement) -> None:
         """Draw the conclusions of a finished request."""
-        failed = backend.failed
         self._outcome.outcome = self._became_of(backend)
-        if backend.profile is None and not failed and backend.status == b"I":
+        idle = backend.status == b"I"
+        if backend.profile is None and not backend.failed and idle:
             # The switch shared the statement's Sync, and both were committed.
             backend.profile = resolved.profile
-        if statement is ORDINARY:
-            return
-        # What the parser did not understand did nothing if PostgreSQL refused it too.
-        if statement.pins and (statement.parsed or not failed):
-            self._pinned = True
-        if not failed:
-            if statement.holds:
-                self._held_cursors.add(statement.holds)
-            elif statement.closes == "*":
-                self._held_cursors.clear()
-            elif statement.closes:
-                self._held_cursors.discard(statement.closes)
-        if backend.status == b"I" and backend.tag == b"ROLLBACK":
-            # Cursors declared in the transaction are gone; which ones they were does
-            # not matter, since what remains is cleaned at the end.
-            self._pinned = self._pinned or bool(self._held_cursors)
-            self._held_cursors.clear()
+        rolled_back = idle and backend.tag == b"ROLLBACK"
+        self._leftovers.note(statement, failed=backend.failed, rolled_back=rolled_back)
 
     def _became_of(self, backend: Backend) -> service_pb.Outcome:
         """Return what became of the request that just finished on *backend*."""
@@ -396,13 +289,13 @@ class Session:
 
     def _settled(self, backend: Backend) -> None:
         """Give the backend connection back unless the session must keep it."""
-        if backend.status == b"I" and not self._holds and backend.quiet:
+        if backend.status == b"I" and not self._leftovers and backend.quiet:
             self._backend = None
             self._pool.release(backend)
 
     async def _copy(self, copy: pb.CopyIn, write: Write) -> None:
-        backend = self._backend
-        if backend is None or not self._copying:
+        backend, resolved = self._backend, self._resolved
+        if backend is None or resolved is None or not self._copying:
             raise Refused(error(pb.REASON_INVALID_REQUEST, "No COPY is under way."))
         done = copy.done or bool(copy.failure)
         backend.send_copy(frontend.copy_bytes(copy), done=done)
@@ -412,7 +305,7 @@ class Session:
             await write(pb.SessionResponse(messages=part, complete=True))
             return
         self._copying = False
-        await self._answer(backend, ORDINARY, write)
+        await self._answer(backend, resolved, ORDINARY, write)
 
     async def _poll(self, limit: float, write: Write) -> None:
         messages = b""
@@ -421,7 +314,9 @@ class Session:
                 async with asyncio.timeout(limit):
                     messages = await self._backend.unasked()
         self._outcome.outcome = service_pb.OUTCOME_SUCCEEDED
-        await write(pb.SessionResponse(messages=messages, complete=True, pinned=self._holds))
+        await write(
+            pb.SessionResponse(messages=messages, complete=True, pinned=bool(self._leftovers))
+        )
 
     def _expire(self, serial: int) -> None:
         task = self._loop.create_task(self.cancel(serial))
@@ -429,8 +324,7 @@ class Session:
 
     async def _lost(self, exc: ConnectionLost, write: Write) -> None:
         backend, self._backend = self._backend, None
-        self._pinned = False
-        self._held_cursors.clear()
+        self._leftovers.clear()
         self._copying = False
         if backend is not None:
             self._pool.discard(backend)

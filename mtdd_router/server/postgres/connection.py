@@ -127,6 +127,11 @@ class PostgresConnection(asyncio.Protocol):
         return (self._syncs == 0 and self._replies == 0) or self._copy_in
 
     @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, failed or not."""
+        return self.status != b"I"
+
+    @property
     def copying_in(self) -> bool:
         """Whether PostgreSQL waits for the data of a COPY FROM STDIN."""
         return self._copy_in
@@ -308,16 +313,15 @@ class PostgresConnection(asyncio.Protocol):
             self._transport.resume_reading()
         return taken
 
-    async def _wait(self) -> None:
+    def _wait(self) -> "asyncio.Future[None]":
+        """Return what is done when something has happened."""
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _last_words(self) -> str:
         """Return what PostgreSQL said before it closed the connection, if anything."""

@@ -1,0 +1,132 @@
+"""Sending a request to PostgreSQL, after what must come before it.
+
+Invariants: a statement runs only on a connection that is set to its profile, or in the
+same Sync as the switch to it; a switch never shares a transaction with BEGIN, since a
+rollback would undo it.
+"""
+
+from typing import Final, NoReturn
+
+from mtdd_router.pb import messages_pb2 as pb
+from mtdd_router.server.pool import Backend
+from mtdd_router.server.requests import begin_messages, expected_of, one_statement
+from mtdd_router.server.statements import Statement
+from mtdd_router.server.targets import Refused, Resolved, error
+from mtdd_router.wire import frontend
+from mtdd_router.wire.backend import error_fields
+
+__all__ = ["SwitchFailed", "check_switch", "refuse", "send"]
+
+# A statement that fails whatever else is true.
+_FAILURE: Final = frontend.simple_query(b"REFUSED")
+
+
+class SwitchFailed(Exception):
+    """A switch failed, in PostgreSQL's words; what the connection is set to is not known."""
+
+
+async def send(
+    backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
+) -> None:
+    """Send *request*; what *backend* answers next is its answer.
+
+    Raises:
+        SwitchFailed: before the request was sent.
+        Refused: if a tenant's statement cannot be understood.
+        ValueError: if a message of a batch is malformed.
+    """
+    if request.HasField("batch"):
+        await _send_batch(backend, resolved, request)
+    elif known.parsed or not resolved.guarded:
+        await _send_statement(backend, resolved, request, known)
+    else:
+        await _only_parse(backend, resolved, request)
+
+
+def check_switch(backend: Backend) -> None:
+    """Make sure that the switch in front of the answer succeeded, if there was one.
+
+    Raises:
+        SwitchFailed: if it did not.
+    """
+    if backend.profile is None and backend.prelude_error is not None:
+        raise SwitchFailed(error_fields(backend.prelude_error[5:]).get("M", ""))
+
+
+async def refuse(backend: Backend | None, resolved: Resolved, refusal: str) -> NoReturn:
+    """Refuse a statement; an open transaction on *backend* fails, as with any other error.
+
+    Raises:
+        Refused: always.
+    """
+    if backend is not None and backend.in_transaction:
+        backend.send(_FAILURE, syncs=1)
+        await backend.complete()
+    message = f"A statement for tenant {resolved.tenant!r} was refused: {refusal}."
+    raise Refused(error(pb.REASON_STATEMENT_REFUSED, message))
+
+
+async def _send_statement(
+    backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
+) -> None:
+    text = request.statement
+    begin = request.begin
+    switched = backend.profile is resolved.profile
+    if switched and not begin:
+        backend.send(frontend.simple_query(text), syncs=1)
+    elif known.fusable and switched:
+        backend.send(begin_messages(begin) + one_statement(text), syncs=1, prelude=1)
+    elif known.fusable and not begin:
+        before, commands = backend.start_switch(resolved.profile)
+        backend.send(before + one_statement(text), syncs=1, prelude=commands)
+    else:
+        if not switched:
+            await _switch(backend, resolved)
+        if not begin:
+            backend.send(frontend.simple_query(text), syncs=1)
+        elif known.fusable:
+            await _send_statement(backend, resolved, request, known)
+        else:
+            await _begin_then(backend, begin, text)
+
+
+async def _begin_then(backend: Backend, begin: str, text: bytes) -> None:
+    """Run BEGIN, and what may be several statements only if it succeeded."""
+    backend.send(begin_messages(begin) + frontend.SYNC, syncs=1, prelude=1)
+    rest = await backend.complete()
+    if backend.prelude_error is None:
+        backend.send(frontend.simple_query(text), syncs=1)
+    else:
+        backend.unread(rest)
+
+
+async def _only_parse(backend: Backend, resolved: Resolved, request: pb.SessionRequest) -> None:
+    """Let PostgreSQL say what is wrong with a statement that the parser did not understand."""
+    if backend.profile is not resolved.profile:
+        await _switch(backend, resolved)
+    before = begin_messages(request.begin) if request.begin else b""
+    parse = frontend.parse(b"", request.statement, [])
+    backend.send(before + parse + frontend.SYNC, syncs=1, prelude=1 if before else 0)
+    said = await backend.complete()
+    if not backend.failed:
+        await refuse(backend, resolved, "the server cannot parse it")
+    backend.unread(said)
+
+
+async def _send_batch(backend: Backend, resolved: Resolved, request: pb.SessionRequest) -> None:
+    if backend.profile is not resolved.profile:
+        await _switch(backend, resolved)
+    syncs, replies = expected_of(request.batch)
+    data = frontend.batch_bytes(request.batch)
+    prelude = 0
+    if request.begin:
+        data, prelude = begin_messages(request.begin) + data, 1
+    backend.send(data, syncs=syncs, replies=replies, prelude=prelude)
+
+
+async def _switch(backend: Backend, resolved: Resolved) -> None:
+    before, commands = backend.start_switch(resolved.profile)
+    backend.send(before + frontend.SYNC, syncs=1, prelude=commands)
+    await backend.complete()
+    check_switch(backend)
+    backend.profile = resolved.profile
