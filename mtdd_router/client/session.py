@@ -6,6 +6,7 @@ session that finished its last answer, holds no transaction and is not pinned
 goes back to the pool.
 """
 
+import contextlib
 import os
 import time
 from collections import deque
@@ -24,6 +25,7 @@ __all__ = ["Session", "SessionPool", "sessions_of"]
 
 _SERVICE: Final = "/mtdd.v1.ShardService"
 _SIDE_CALL_SECONDS: Final = 10.0
+_IDLE_SECONDS: Final = 60.0
 
 
 class Session:
@@ -38,17 +40,27 @@ class Session:
         parameters: PostgreSQL's parameter statuses on a fresh connection.
         context: the context that the server knows, so that it is sent only when it changes.
         serial: the number of the last request.
+        idle_since: when it came back to the pool, on the monotonic clock.
 
     Raises:
         CallFailed: if it cannot be opened.
     """
 
-    __slots__ = ("_call", "_endpoint", "context", "parameters", "serial", "session_id")
+    __slots__ = (
+        "_call",
+        "_endpoint",
+        "context",
+        "idle_since",
+        "parameters",
+        "serial",
+        "session_id",
+    )
 
     def __init__(self, endpoint: Endpoint, limit: float) -> None:
         self._endpoint = endpoint
         self.context: pb.Context | None = None
         self.serial = 0
+        self.idle_since = 0.0
         self._call = Call(endpoint, f"{_SERVICE}/Session", limit=limit, metadata=[SESSION_HEADER])
         hello = self.receive().hello
         # The stream itself has no deadline; its opening had.
@@ -117,8 +129,8 @@ class Session:
 class SessionPool:
     """The idle sessions to one shard server.
 
-    There is no bound: a session is cheap, and there are as many as statements
-    and transactions run at once.
+    There is no bound: there are as many as statements and transactions have run at
+    once within the last minute.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -146,8 +158,14 @@ class SessionPool:
             session.abandon()
 
     def release(self, session: Session) -> None:
-        """Take back a session that is idle."""
-        self._idle.append(session)
+        """Take back a session that is idle, and close the one that has been idle too long."""
+        idle = self._idle
+        now = session.idle_since = time.monotonic()
+        idle.append(session)
+        # The last one used is used first, so those that are not needed stay at the front.
+        with contextlib.suppress(IndexError):
+            if now - idle[0].idle_since > _IDLE_SECONDS:
+                idle.popleft().close()
 
     def _open(self, limit: float) -> Session:
         endpoint = self.endpoint

@@ -16,7 +16,7 @@ from typing import Final
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.wire.address import Address
 
-__all__ = ["Address", "AddressInUse", "Reservation", "only_ipv6", "reserve"]
+__all__ = ["AddressInUse", "Reservation", "only_ipv6", "reserve"]
 
 # Linux gives connections only to sockets that listen. Elsewhere one that is merely bound
 # may get them, so the port is held by the workers alone.

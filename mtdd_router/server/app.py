@@ -11,7 +11,6 @@ import grpc
 
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
-from mtdd_router.server.address import Address
 from mtdd_router.server.admin_service import ShardAdminService
 from mtdd_router.server.auth import make_authorize
 from mtdd_router.server.bootstrap import PLACEMENT_CHANNEL, bootstrap
@@ -31,6 +30,7 @@ from mtdd_router.server.siblings import Siblings
 from mtdd_router.server.streams import SessionStreams
 from mtdd_router.server.targets import Targets
 from mtdd_router.server.version import server_version
+from mtdd_router.wire.address import Address
 
 __all__ = ["Shutdown", "serve_worker"]
 

@@ -25,8 +25,8 @@ from pydantic import (
 )
 
 from mtdd_router.errors import ConfigurationError
-from mtdd_router.server.address import Address
 from mtdd_router.server.postgres.dsn import Dsn
+from mtdd_router.wire.address import Address
 
 __all__ = ["CONTROL_CONNECTIONS", "ServerConfig", "load_config"]
 

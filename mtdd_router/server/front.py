@@ -17,9 +17,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, cast
 
-from mtdd_router.server.address import Address, AddressInUse, only_ipv6
+from mtdd_router.server.address import AddressInUse, only_ipv6
 from mtdd_router.server.config import ServerConfig
 from mtdd_router.server.relay import Relay
+from mtdd_router.wire.address import Address
 from mtdd_router.wire.grpc_stream import SESSION_HEADER, ServerStream
 from mtdd_router.wire.http2 import MAX_HEADER_BYTES, PREFACE, ProtocolError
 

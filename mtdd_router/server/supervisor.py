@@ -18,9 +18,9 @@ from typing import Final
 
 import uvloop
 
-from mtdd_router.server.address import Address
 from mtdd_router.server.config import ServerConfig
 from mtdd_router.server.logs import configure_logging, get_logger
+from mtdd_router.wire.address import Address
 
 __all__ = ["run_single", "run_workers"]
 

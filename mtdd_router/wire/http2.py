@@ -52,6 +52,8 @@ _OUR_MAX_FRAME: Final = 1 << 20
 _CREDIT_BYTES: Final = 1 << 28
 """So much is received before the peer's window is filled again, to nearly 2 GiB."""
 _OUTGOING_BYTES: Final = 1 << 20
+_MOST_ANSWERS: Final = 100_000
+"""Control frames that may wait to be written: the peer asks, and does not read."""
 _SIZES: Final = {
     FrameType.PRIORITY: 5,
     FrameType.RST_STREAM: 4,
@@ -147,6 +149,9 @@ class Stream:
 
     def _control_frame(self, kind: int, flags: int, stream: int, payload: bytes = b"") -> None:
         self._control.append(frame(kind, flags, stream, payload))
+        if len(self._control) > _MOST_ANSWERS and not self._over:
+            self._control.clear()
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "the peer asks without end")
 
     def _open(self, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Begin the connection; a client opens the stream at once, in the same write."""

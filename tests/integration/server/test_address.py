@@ -7,7 +7,8 @@ import pytest
 
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.server import address
-from mtdd_router.server.address import Address, AddressInUse, reserve
+from mtdd_router.server.address import AddressInUse, reserve
+from mtdd_router.wire.address import Address
 
 
 def test_port_zero_becomes_a_real_port() -> None:

@@ -13,8 +13,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from mtdd_router import dbapi
 from mtdd_router.backend.locators import DatabaseLocator
+from mtdd_router.client.endpoint import Endpoint
+from mtdd_router.client.session import sessions_of
 from mtdd_router.errors import ShardRefused, ShardUnavailable
-from tests.integration.server.running import RunningServer, StartServer
+from tests.integration.server.running import RunningServer, StartServer, wait_until
 
 MB = 1 << 20
 Connect = Callable[[RunningServer], dbapi.Connection[Any]]
@@ -79,6 +81,23 @@ def test_a_cancel_reaches_the_worker_that_runs_the_statement(
     for thread in threads:
         thread.join(20)
     assert ended == ["cancelled"] * len(connections)
+
+
+def test_sessions_that_a_peak_has_left_are_closed(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = sessions_of(Endpoint(server.address))
+    for session in [pool.acquire(5.0) for _ in range(5)]:
+        pool.release(session)
+    with server.admin() as admin:
+        assert admin.info().sessions == 5
+        monkeypatch.setattr("mtdd_router.client.session._IDLE_SECONDS", 0.0)
+        for _ in range(4):
+            session = pool.acquire(5.0)
+            assert session.alive
+            pool.release(session)
+        wait_until(lambda: admin.info().sessions == 1)
+        assert admin.info().sessions == 1
 
 
 def test_a_cancel_is_made_by_another_thread_while_its_own_waits(

@@ -518,6 +518,15 @@ def test_a_flood_of_pings_is_answered_with_no_more_than_came_in(make):
     assert sum(map(len, iter(ours.outgoing, b""))) <= len(flood)
 
 
+@pytest.mark.parametrize("make", [client_and_peer, server_and_peer])
+def test_a_flood_of_pings_whose_answers_cannot_be_written_ends_the_connection(make):
+    ours, _ = make()
+    with pytest.raises(ProtocolError) as caught:
+        for _ in range(1000):
+            ours.receive(frame(PING, 0, 0, bytes(8)) * 1000)
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("make", [client_and_peer, server_and_peer])
 def test_noise_ends_in_a_protocol_error_or_in_nothing(make, seed):
