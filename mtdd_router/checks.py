@@ -15,6 +15,8 @@
     mtdd.E013  MIDDLEWARE is in the wrong order
     mtdd.E014  a foreign key would cross databases with a constraint
     mtdd.E015  TENANT_APPS is empty
+    mtdd.W016  users live in tenants, but sessions do not
+    mtdd.W017  a deletion in a tenant would look for rows that are only on `default`
 
 Invariants: a check never raises for a wrong setting, and never queries a database.
 """
@@ -44,6 +46,7 @@ _DURATIONS: Final = ("MTDD_CONNECT_TIMEOUT", "MTDD_STATEMENT_TIMEOUT", "MTDD_ROU
 _ZERO_MEANS_SOMETHING: Final = frozenset({"MTDD_STATEMENT_TIMEOUT", "MTDD_ROUTE_TTL"})
 
 _SESSION: Final = "django.contrib.sessions.middleware.SessionMiddleware"
+_SESSIONS_IN_DATABASE: Final = "django.contrib.sessions.backends.db"
 _AUTHENTICATION: Final = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
@@ -56,6 +59,7 @@ def register_checks() -> None:
         check_registry,
         check_resolvers,
         check_middleware,
+        check_sessions,
         check_tenant_managers,
         check_values,
     ):
@@ -201,6 +205,30 @@ def check_middleware(**_: Any) -> Iterator[CheckMessage]:
         )
 
 
+def check_sessions(**_: Any) -> Iterator[CheckMessage]:
+    """A session that names a user by id counts only where that user is."""
+    try:
+        resolvers = load_resolvers(mtdd_settings.resolvers)
+    except ConfigurationError:
+        return
+    # A session that itself says which tenant it is of needs no more.
+    if any(isinstance(resolver, SessionResolver) for resolver in resolvers):
+        return
+    middleware = settings.MIDDLEWARE
+    in_use = _AUTHENTICATION in middleware and any(
+        _is_subclass(_class_of(entry), TenantMiddleware) for entry in middleware
+    )
+    apart = _is_tenant("sessions") and settings.SESSION_ENGINE == _SESSIONS_IN_DATABASE
+    if in_use and _is_tenant("auth") and not apart:
+        yield checks.Warning(
+            "Users live in tenants, but sessions do not: a session made in one tenant is "
+            "looked at in all, where the same user id is somebody else.",
+            hint='Add "django.contrib.sessions" to TENANT_APPS (it may stay in SHARED_APPS), '
+            f"and keep SESSION_ENGINE = {_SESSIONS_IN_DATABASE!r}.",
+            id="mtdd.W016",
+        )
+
+
 def check_tenant_managers(**_: Any) -> Iterator[CheckMessage]:
     """MTDD_TENANT_MANAGERS is a bool, or names models."""
     value = mtdd_settings.tenant_managers
@@ -260,14 +288,15 @@ def check_values(**_: Any) -> Iterator[CheckMessage]:
 def check_relations(
     app_configs: Iterable[AppConfig] | None = None, **_: Any
 ) -> Iterator[CheckMessage]:
-    """No foreign key has a constraint to a table that is not in the same database."""
+    """No foreign key leads to a table, or is followed from one, in another database."""
     if not _is_list_of_names(getattr(settings, "TENANT_APPS", ())):
         return
     for config in app_configs if app_configs is not None else apps.get_app_configs():
         for model in config.get_models(include_auto_created=True):
             for field in model._meta.local_fields:
-                if isinstance(field, models.ForeignKey) and vars(field)["db_constraint"]:
+                if isinstance(field, models.ForeignKey):
                     yield from _check_constraint(model, field)
+                    yield from _check_deletion(model, field)
 
 
 def _check_constraint(
@@ -275,6 +304,8 @@ def _check_constraint(
 ) -> Iterator[CheckMessage]:
     target = field.remote_field.model
     if not isinstance(target, type) or model._meta.proxy or not model._meta.managed:
+        return
+    if not vars(field)["db_constraint"]:
         return
     for where, has in (("tenants", _is_tenant), ("`default`", _is_shared)):
         if has(model._meta.app_label) and not has(_home(target)):
@@ -286,6 +317,25 @@ def _check_constraint(
                 obj=field,
                 id="mtdd.E014",
             )
+
+
+def _check_deletion(
+    model: type[models.Model], field: "models.ForeignKey[Any, Any]"
+) -> Iterator[CheckMessage]:
+    target = field.remote_field.model
+    if not isinstance(target, type) or model._meta.proxy:
+        return
+    left_alone = field.remote_field.on_delete is models.DO_NOTHING
+    if _is_tenant(_home(target)) and not _is_tenant(model._meta.app_label) and not left_alone:
+        yield checks.Warning(
+            f"{model._meta.label}.{field.name} refers to {target._meta.label}, of which there "
+            f"are rows in tenants, too. Deleting one there looks for {model._meta.label} in the "
+            "tenant, where there is no such table, and fails.",
+            hint=f"List the app {model._meta.app_label!r} in TENANT_APPS as well, or use "
+            "on_delete=models.DO_NOTHING.",
+            obj=field,
+            id="mtdd.W017",
+        )
 
 
 def _home(model: type[models.Model]) -> str:

@@ -12,8 +12,10 @@ from typing import Any, Final, TypeVar, cast
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
+from django.db import DEFAULT_DB_ALIAS
 
 from mtdd_router.databases import BACKEND, Databases
+from mtdd_router.errors import InvalidTenantName
 from mtdd_router.types import validate_tenant_name
 
 __all__ = ["MTDDSettings", "app_labels", "label_of", "mtdd_settings"]
@@ -125,7 +127,16 @@ class MTDDSettings:
         Raises:
             InvalidTenantName: naming the name and the rule it breaks.
         """
-        return validate_tenant_name(name, (*self.static_aliases, "default"))
+        validate_tenant_name(name)
+        configured = _databases()
+        # Without building the mapping of static aliases, for this runs at each .mtdd().
+        static = configured if isinstance(configured, dict) else {}
+        if name == DEFAULT_DB_ALIAS or dict.__contains__(static, name):
+            raise InvalidTenantName(
+                f"{name!r} is a database alias of DATABASES and cannot name a tenant; "
+                "choose another."
+            )
+        return name
 
 
 def app_labels(entries: Iterable[str]) -> frozenset[str]:

@@ -23,12 +23,12 @@ TENANT_NAME_MAX_LENGTH: Final = 63
 _TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*\Z")
 
 
-def validate_tenant_name(name: str, reserved: Iterable[str] = ()) -> str:
+def validate_tenant_name(name: str) -> str:
     """Return *name* if it may name a tenant.
 
     A tenant's name is a Django alias, a DNS label and a path segment at once:
     a lower-case ASCII letter, then letters, digits, ``-`` and ``_``, 63
-    characters at most, and none of *reserved* (the static aliases).
+    characters at most. That it is no static alias is up to the settings.
 
     Raises:
         InvalidTenantName: naming the name and the rule it breaks.
@@ -44,10 +44,6 @@ def validate_tenant_name(name: str, reserved: Iterable[str] = ()) -> str:
         raise InvalidTenantName(
             f"{name!r} is not a tenant name: start with a lower-case letter a-z, "
             "then use a-z, 0-9, '-' and '_' only."
-        )
-    if name in reserved:
-        raise InvalidTenantName(
-            f"{name!r} is a database alias of DATABASES and cannot name a tenant; choose another."
         )
     return name
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# A shared app's tables live on `default`, a tenant app's on the shards; the users
-# of the admin are the project's own, those of a tenant live with the tenant.
+# A shared app's tables live on `default`, a tenant app's on the shards. What is in
+# both is apart: the project's own users, their sessions and their log in the admin,
+# and those of each tenant.
 SHARED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -17,8 +18,10 @@ SHARED_APPS = [
     "tenants",
 ]
 TENANT_APPS = [
+    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.sessions",
     "demo.flights",
 ]
 INSTALLED_APPS = [*SHARED_APPS, *(app for app in TENANT_APPS if app not in SHARED_APPS)]

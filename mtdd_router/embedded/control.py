@@ -143,7 +143,7 @@ def start_detached(folder: Path, options: StackOptions) -> None:
     if options.registry_dsn:
         environment["MTDD_STACK_REGISTRY_DSN"] = options.registry_dsn
     if options.shard_dsns:
-        environment["MTDD_STACK_SHARD_DSNS"] = " ".join(options.shard_dsns)
+        environment["MTDD_STACK_SHARD_DSNS"] = "\n".join(options.shard_dsns)
     command = [sys.executable, "-m", "mtdd_router.embedded", str(folder.absolute())]
     if options.shards:
         command += ["--shards", str(options.shards)]

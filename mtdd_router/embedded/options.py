@@ -34,8 +34,9 @@ class StackOptions:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read MTDD_STACK_REGISTRY_DSN and MTDD_STACK_SHARD_DSNS, parted by white space."""
+        """Read MTDD_STACK_REGISTRY_DSN, and MTDD_STACK_SHARD_DSNS with one in a line."""
+        lines = environment.get("MTDD_STACK_SHARD_DSNS", "").splitlines()
         return cls(
             registry_dsn=environment.get("MTDD_STACK_REGISTRY_DSN") or None,
-            shard_dsns=tuple(environment.get("MTDD_STACK_SHARD_DSNS", "").split()),
+            shard_dsns=tuple(filter(None, map(str.strip, lines))),
         )

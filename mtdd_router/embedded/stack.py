@@ -197,7 +197,10 @@ class Stack:
         known = self.state.shards
         wanted = self.options.shards or len(dsns) or len(known) or DEFAULT_SHARDS
         if dsns and wanted != len(dsns):
-            raise StackError(f"{wanted} shards are asked for, but {len(dsns)} DSNs are given.")
+            raise StackError(
+                f"The number of shards, {wanted}, and that of the DSNs given for them, "
+                f"{len(dsns)}, do not agree."
+            )
         if wanted < len(known):
             raise StackError(
                 f"This stack has {len(known)} shards with data of tenants; it cannot run "

@@ -23,6 +23,7 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_protect
 
+from mtdd_router.context import current_tenant
 from mtdd_router.errors import MTDDError
 from tenants.admin.generics import ModelAdmin, ModelForm
 
@@ -70,6 +71,24 @@ class ServiceAdmin(ModelAdmin[M], Generic[M]):
     def act(self, obj: M, action: str) -> str:
         """Do one of `object_actions`, and return the message for the user."""
         raise NotImplementedError
+
+    # The registry is the project's: a tenant's own administrators are nobody here, also
+    # if the admin is served under the tenant's address.
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return current_tenant() is None and super().has_module_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+        return current_tenant() is None and super().has_view_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return current_tenant() is None and super().has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+        return current_tenant() is None and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
+        return current_tenant() is None and super().has_delete_permission(request, obj)
 
     # Views
 

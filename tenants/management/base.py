@@ -5,10 +5,13 @@ sentence that says what to do, and an exit code that is not zero.
 """
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
+from django.db import OperationalError
 
 from mtdd_router.errors import MTDDError
 from tenants.management.output import Output
@@ -36,10 +39,13 @@ class RegistryCommand(BaseCommand):
             self.output.error(exc)
             raise
         except MTDDError as exc:
-            self.output.error(exc)
-            raise CommandError(str(exc)) from exc
+            failure = _stopped_stack(exc)
+            self.output.error(failure or exc)
+            raise failure or CommandError(str(exc)) from exc
         except DatabaseError as exc:
-            failure = CommandError(f"The registry's database failed: {str(exc).strip()}")
+            failure = _stopped_stack(exc) or CommandError(
+                f"The registry's database failed: {str(exc).strip()}"
+            )
             self.output.error(failure)
             raise failure from exc
 
@@ -50,3 +56,21 @@ class RegistryCommand(BaseCommand):
         Raises:
             CommandError, MTDDError, django.db.Error: what the user is told.
         """
+
+
+def _stopped_stack(exc: BaseException) -> CommandError | None:
+    """Return what to say instead of *exc* if the database failed since no stack runs."""
+    folder = getattr(settings, "MTDD_STACK_DIR", None)
+    causes = [exc, exc.__cause__]
+    if not folder or not any(isinstance(cause, OperationalError) for cause in causes):
+        return None
+    # Imported late: other projects need not have what the stack needs.
+    from mtdd_router.embedded import stack_status
+
+    status = stack_status(Path(folder)).status
+    if status in {"running", "starting"}:
+        return None
+    return CommandError(
+        f"The local stack {'has crashed' if status == 'crashed' else 'is not running'}; "
+        "start it with: python manage.py mtdd_up --detach"
+    )

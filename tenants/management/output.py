@@ -7,17 +7,20 @@ when the command fails.
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from django.core.serializers.json import DjangoJSONEncoder
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Output", "Stream", "facts", "styled", "table"]
+__all__ = ["Output", "Stream", "counted", "facts", "styled", "table"]
 
 # Wide enough that no address or error is cut where there is no terminal to fit into.
 _WIDTH_OF_A_FILE: Final = 200
+_UNBOUNDED: Final = 10_000
 
 _STYLES: Final[Mapping[str, str]] = {
     "active": "green",
@@ -92,17 +95,51 @@ class Output:
         self._stream.write(buffer.getvalue().rstrip("\n"))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[RenderableType]]) -> Table:
-    """Return a table; columns whose heading ends with ``#`` are aligned to the right."""
-    result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        numeric = column.endswith("#")
-        result.add_column(
-            column.rstrip("#"), justify="right" if numeric else "left", overflow="fold"
-        )
-    for row in rows:
-        result.add_row(*row)
-    return result
+@dataclass(frozen=True, slots=True)
+class _FittingTable:
+    """A table that leaves out what is *optional*, in that order, on a narrow terminal."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[RenderableType]]
+    optional: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbounded = options.update(max_width=_UNBOUNDED)
+        for left_out in range(len(self.optional) + 1):
+            result = self._without(self.optional[:left_out])
+            if Measurement.get(console, unbounded, result).maximum <= options.max_width:
+                break
+        yield result
+
+    def _without(self, left_out: Sequence[str]) -> Table:
+        result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        shown = [place for place, name in enumerate(self.columns) if name not in left_out]
+        for place in shown:
+            name = self.columns[place]
+            justify: JustifyMethod = "right" if name.endswith("#") else "left"
+            result.add_column(name.rstrip("#"), justify=justify, overflow="fold")
+        for row in self.rows:
+            result.add_row(*(row[place] for place in shown))
+        return result
+
+
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[RenderableType]],
+    *,
+    optional: Sequence[str] = (),
+) -> RenderableType:
+    """Return a table; columns whose heading ends with ``#`` are aligned to the right.
+
+    On a terminal that is too narrow for all, the *optional* columns are left out, the
+    first one first, before any other is folded.
+    """
+    return _FittingTable(columns, rows, optional)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number and the noun, in the plural unless it is one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def styled(word: str) -> Text:

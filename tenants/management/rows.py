@@ -7,7 +7,7 @@ from typing import Any
 
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
 from tenants.management.output import styled, table
@@ -58,7 +58,7 @@ def status_data(status: ShardStatus, tenants: int) -> dict[str, Any]:
     }
 
 
-def shard_table(statuses: Iterable[ShardStatus], tenants: Mapping[int, int]) -> Table:
+def shard_table(statuses: Iterable[ShardStatus], tenants: Mapping[int, int]) -> RenderableType:
     """Return the table of shards; *tenants* counts them by the shard's key."""
     rows: list[list[str | Text]] = []
     for status in statuses:
@@ -81,7 +81,8 @@ def shard_table(statuses: Iterable[ShardStatus], tenants: Mapping[int, int]) -> 
         "name", "address", "health", "tenants#", "size#", "weight#", "new tenants",
         "pool busy/open/max", "server", "PostgreSQL",
     )  # fmt: skip
-    return table(columns, rows)
+    optional = ("pool busy/open/max", "server", "PostgreSQL", "weight#")
+    return table(columns, rows, optional=optional)
 
 
 def tenant_data(tenant: Tenant, size_bytes: int | None = None) -> dict[str, Any]:
@@ -102,7 +103,9 @@ def tenant_data(tenant: Tenant, size_bytes: int | None = None) -> dict[str, Any]
     }
 
 
-def tenant_table(tenants: Iterable[Tenant], sizes: Mapping[str, int] | None = None) -> Table:
+def tenant_table(
+    tenants: Iterable[Tenant], sizes: Mapping[str, int] | None = None
+) -> RenderableType:
     """Return the table of tenants, with their *sizes* by name if given."""
     columns = ["name", "state", "shard", "isolation", "namespace", "epoch#", "last migration"]
     if sizes is not None:
@@ -121,4 +124,4 @@ def tenant_table(tenants: Iterable[Tenant], sizes: Mapping[str, int] | None = No
         if sizes is not None:
             row.append(size(sizes.get(tenant.name)))
         rows.append(row)
-    return table(columns, rows)
+    return table(columns, rows, optional=("epoch#", "isolation", "last migration"))

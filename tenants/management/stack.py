@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
-from rich.table import Table
+from rich.console import RenderableType
 
 from mtdd_router.embedded import StackStatus
 from tenants.management.output import styled, table
@@ -59,7 +59,7 @@ def prepare_in_child() -> None:
         raise CommandError(f"The stack runs, but could not be prepared:\n{done.stdout.strip()}")
 
 
-def status_table(status: StackStatus) -> Table:
+def status_table(status: StackStatus) -> RenderableType:
     """Return the servers of the stack as a table for people."""
     rows = [
         (service.name, service.kind, service.address, styled("up" if service.answers else "down"))

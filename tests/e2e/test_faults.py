@@ -104,7 +104,6 @@ class Site:
 
     server: ShardServer
     postgres: PostgresServer
-    keeper: ThreadPoolExecutor
     schema: str = ""
     rows: tuple[Model, ...] = ()
     relay: Relay = field(init=False)
@@ -125,8 +124,7 @@ class Site:
 
     def start(self) -> None:
         """Start the server; from any thread."""
-        # It is ended when the thread that started it ends, so that one lives on.
-        self.keeper.submit(self.server.start).result()
+        self.server.start()
         self.server.wait_ready()
 
     def heal(self) -> None:
@@ -178,15 +176,12 @@ class Site:
 
 @pytest.fixture(scope="module")
 def whole_site() -> Iterator[Site]:
-    with (
-        tempfile.TemporaryDirectory(prefix="mtdd-test-") as folder,
-        ThreadPoolExecutor(1) as keeper,
-    ):
+    with tempfile.TemporaryDirectory(prefix="mtdd-test-") as folder:
         # PostgreSQL's own account passes through it, if root runs the tests.
         Path(folder).chmod(0o711)
         with Stack(Path(folder) / "stack", StackOptions(shards=1, durable=False)) as stack:
             postgres = next(server for server in stack.postgres if server.name == "shard1")
-            site = Site(stack.shard_servers[0], postgres, keeper)
+            site = Site(stack.shard_servers[0], postgres)
             yield site
             site.relay.close()
 

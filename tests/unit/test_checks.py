@@ -137,6 +137,31 @@ def test_the_middleware_is_in_order(
 
 
 @pytest.mark.parametrize(
+    ("tenant_apps", "middleware", "engine", "expected"),
+    [
+        (["auth"], [TENANTS, SESSIONS, USERS], "db", ["mtdd.W016"]),
+        (["auth", "sessions"], [TENANTS, SESSIONS, USERS], "db", []),
+        # A cache knows no tenants, and neither does a signature.
+        (["auth", "sessions"], [TENANTS, SESSIONS, USERS], "cached_db", ["mtdd.W016"]),
+        (["auth"], [TENANTS, SESSIONS, USERS], "signed_cookies", ["mtdd.W016"]),
+        (["auth"], [TENANTS, SESSIONS], "db", []),
+        (["auth"], [SESSIONS, USERS], "db", []),
+        ([], [TENANTS, SESSIONS, USERS], "db", []),
+    ],
+)
+def test_a_session_is_of_one_tenant(
+    settings: Any, tenant_apps: Any, middleware: Any, engine: str, expected: Any
+) -> None:
+    settings.TENANT_APPS, settings.SHARED_APPS = tenant_apps, ["auth", "sessions"]
+    settings.MIDDLEWARE, settings.MTDD_RESOLVERS = middleware, HEADER
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    assert ids(checks.check_sessions) == expected
+    # A session that itself says which tenant it is of needs no more.
+    settings.MTDD_RESOLVERS = SESSION
+    assert ids(checks.check_sessions) == []
+
+
+@pytest.mark.parametrize(
     ("value", "count"),
     [
         (True, 0),
@@ -210,9 +235,43 @@ def test_a_constraint_cannot_lead_to_a_table_in_another_database(settings: Any) 
             return [Shared, InBoth, OfTenant, SharedToTenant]
 
     messages = list(checks.check_relations(app_configs=[Config()]))
-    assert [message.id for message in messages] == ["mtdd.E014"] * 3
-    assert [message.msg.partition(" ")[0] for message in messages] == [
-        "auth.InBoth.to_shared",
-        "flights.OfTenant.to_shared",
-        "admin.SharedToTenant.to_tenant",
+    assert [(message.id, message.msg.partition(" ")[0]) for message in messages] == [
+        ("mtdd.E014", "auth.InBoth.to_shared"),
+        ("mtdd.E014", "flights.OfTenant.to_shared"),
+        ("mtdd.E014", "admin.SharedToTenant.to_tenant"),
+        ("mtdd.W017", "admin.SharedToTenant.to_tenant"),
     ]
+
+
+@isolate_apps("demo.flights")
+@pytest.mark.parametrize(
+    ("tenant_apps", "on_delete", "expected"),
+    [
+        (["auth"], models.CASCADE, ["mtdd.W017"]),
+        (["auth"], models.PROTECT, ["mtdd.W017"]),
+        (["auth"], models.DO_NOTHING, []),
+        (["auth", "admin"], models.CASCADE, []),
+        ([], models.CASCADE, []),
+    ],
+)
+def test_a_deletion_in_a_tenant_finds_every_table_that_it_looks_for(
+    settings: Any, tenant_apps: list[str], on_delete: Any, expected: list[str]
+) -> None:
+    settings.TENANT_APPS, settings.SHARED_APPS = tenant_apps, ["auth", "admin"]
+
+    class InBoth(models.Model):
+        class Meta:
+            app_label = "auth"
+
+    class Log(models.Model):
+        about = models.ForeignKey(InBoth, on_delete)
+
+        class Meta:
+            app_label = "admin"
+
+    class Config:
+        def get_models(self, include_auto_created: bool = False) -> list[Any]:
+            return [InBoth, Log]
+
+    messages = checks.check_relations(app_configs=[Config()])
+    assert [message.id for message in messages] == expected

@@ -26,7 +26,7 @@ def test_the_lists_follow_override_settings() -> None:
         assert not mtdd_settings.is_shared_app("admin")
         assert mtdd_settings.is_shared_app("auth")
         assert mtdd_settings.is_shared_app("sessions"), "an app in neither list is shared"
-    assert not mtdd_settings.is_tenant_app("admin")
+    assert not mtdd_settings.is_tenant_app("tenants")
 
 
 def test_values_are_read_when_they_are_accessed(settings: Any) -> None:

@@ -8,7 +8,6 @@ import sys
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User, UserManager
 from django.db import connections, models
 from django.db.migrations.autodetector import MigrationAutodetector
@@ -20,6 +19,7 @@ from demo.flights.models import Flight
 from mtdd_router import CrossTenantError, InvalidTenantName, TenantRequired, tenant_context
 from mtdd_router.managers import TenantManager, install, is_wanted
 from mtdd_router.querysets import TenantQuerySet, plain_class
+from tenants.models import Shard
 
 
 class CheapQuerySet(models.QuerySet):
@@ -134,9 +134,9 @@ class TestThirdPartyModels:
             assert Flight.objects.all().db == "abc"
 
     def test_of_shared_apps_are_left_alone(self) -> None:
-        assert type(LogEntry.objects).__mro__[0] is plain_class(type(LogEntry.objects))
-        assert not hasattr(LogEntry.objects, "mtdd")
-        assert not hasattr(LogEntry.objects.all(), "mtdd")
+        assert type(Shard.objects).__mro__[0] is plain_class(type(Shard.objects))
+        assert not hasattr(Shard.objects, "mtdd")
+        assert not hasattr(Shard.objects.all(), "mtdd")
 
     def test_leave_djangos_classes_as_they_were(self) -> None:
         for cls in (models.Manager, BaseManager, models.QuerySet, UserManager):
@@ -353,7 +353,7 @@ class TestTheSetting:
         settings.MTDD_TENANT_MANAGERS = value
         assert is_wanted(User) is user
         assert is_wanted(Group) is group
-        assert not is_wanted(LogEntry)
+        assert not is_wanted(Shard)
         assert not is_wanted(Book), "not of the project's own registry of apps"
 
 

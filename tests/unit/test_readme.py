@@ -1,7 +1,8 @@
 """Every command and every line of code in the README is true.
 
 ``make demo`` and ``make test`` are run by ``.ci/run``; a test within ``make test``
-cannot run them. Here each command is parsed by the program that it names.
+cannot run them. Here each command is parsed by the program that it names;
+``tests/e2e/test_existing_project.py`` follows the recipe for an existing project.
 """
 
 import ast
@@ -76,7 +77,7 @@ def test_the_code_is_python(code: str) -> None:
 
 def test_the_settings_name_things_that_exist() -> None:
     code = next(block for block in blocks("python") if "DATABASES" in block)
-    namespace: dict[str, object] = {"INSTALLED_APPS": [], "MIDDLEWARE": []}
+    namespace: dict[str, object] = {"DATABASES": {}, "INSTALLED_APPS": [], "MIDDLEWARE": []}
     exec(code, namespace)  # noqa: S102 - it is our own README
     for setting in ("DATABASE_ROUTERS", "MIDDLEWARE", "MTDD_RESOLVERS"):
         for path in namespace[setting]:  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from mtdd_router.types import TenantState
 from tenants import services
+from tenants.management.output import counted
 from tenants.management.subcommand import SubcommandBase
 from tenants.models import Tenant
 
@@ -35,8 +36,9 @@ class Command(SubcommandBase):
         failed = [outcome.tenant for outcome in outcomes if outcome.error]
         if failed:
             raise CommandError(
-                f"{options['command_name']} failed for {len(failed)} of {len(outcomes)} tenants: "
-                f"{', '.join(failed[:5])}{', ...' if len(failed) > 5 else ''}."
+                f"{options['command_name']} failed for {len(failed)} of "
+                f"{counted(len(outcomes), 'tenant')}: {', '.join(failed[:5])}"
+                f"{', ...' if len(failed) > 5 else ''}."
             )
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tenants import services
 from tenants.management.base import RegistryCommand
-from tenants.management.output import styled, table
+from tenants.management.output import counted, styled, table
 
 
 class Command(RegistryCommand):
@@ -44,7 +44,7 @@ class Command(RegistryCommand):
             self.output.text(
                 Text.assemble(
                     (report.shard, "bold"),
-                    f" ({report.address}), {report.tenants} tenants: ",
+                    f" ({report.address}), {counted(report.tenants, 'tenant')}: ",
                     styled(word),
                 )
             )
@@ -64,7 +64,7 @@ class Command(RegistryCommand):
         if open_ones:
             advice = "" if options["repair"] else "; run check_shards --repair"
             raise CommandError(
-                f"{len(open_ones)} thing{'s' if len(open_ones) > 1 else ''} "
+                f"{counted(len(open_ones), 'thing')} "
                 f"to settle: {', '.join(finding.subject for finding in open_ones[:5])}{advice}."
             )
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from mtdd_router.types import TenantState
 from tenants import services
 from tenants.management.base import RegistryCommand
-from tenants.management.output import styled
+from tenants.management.output import counted, styled
 from tenants.models import Tenant
 from tenants.services.migrations import DEFAULT_PARALLEL, MigrationOutcome
 
@@ -98,7 +98,7 @@ class Command(RegistryCommand):
         line.pad_right(10 - len(line.plain))
         line.append(f"{result.tenant} ({result.shard})")
         if result.changed:
-            line.append(f": {len(result.changed)} migrations in {result.seconds:.2f} s")
+            line.append(f": {counted(len(result.changed), 'migration')} in {result.seconds:.2f} s")
         if result.error:
             line.append(f": {result.error}")
         self.output.text(line)
@@ -116,18 +116,19 @@ class Command(RegistryCommand):
             }
         )
         summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in MigrationOutcome)
-        self.output.text(f"{wanted} tenants: {summary}, {not_begun} not begun.")
+        self.output.text(f"{counted(wanted, 'tenant')}: {summary}, {not_begun} not begun.")
         if interrupted:
             raise CommandError(
-                f"Interrupted; {not_begun} tenants were not begun. Run it again to do the rest.",
+                f"Interrupted with {counted(not_begun, 'tenant')} not begun. "
+                "Run it again to do the rest.",
                 returncode=130,
             )
         failed = [result.tenant for result in results if result.outcome is MigrationOutcome.FAILED]
         if failed:
             shown = escape(", ".join(sorted(failed)[:5])) + (", ..." if len(failed) > 5 else "")
             raise CommandError(
-                f"{len(failed)} of {wanted} tenants failed ({shown}); run it again once the "
-                "cause is mended."
+                f"{len(failed)} of {counted(wanted, 'tenant')} failed ({shown}); "
+                "run it again once the cause is mended."
             )
 
 

@@ -59,7 +59,8 @@ class Command(RegistryCommand):
             "--shard-dsn",
             action="append",
             default=[],
-            help="an existing PostgreSQL for a shard; once for each (also MTDD_STACK_SHARD_DSNS)",
+            help="an existing PostgreSQL for a shard; once for each "
+            "(also MTDD_STACK_SHARD_DSNS, one in a line)",
         )
         parser.add_argument("--data-dir", type=Path, help="where PostgreSQL keeps its data")
         parser.add_argument("--pool-size", type=_positive, default=20)
@@ -81,7 +82,10 @@ class Command(RegistryCommand):
                 self._run_here(folder, wanted)
         except StackRunning:
             prepare_in_child()
-            self._show(folder, "The stack is already running.")
+            self._show(
+                folder,
+                "The stack is already running, and goes on as it was started; see mtdd_down.",
+            )
 
     def _run_here(self, folder: Path, wanted: StackOptions) -> None:
         with asked_to_stop() as stop, Stack(folder, wanted, report=self.output.text) as stack:

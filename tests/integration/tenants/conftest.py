@@ -5,7 +5,6 @@ import io
 import json
 import secrets
 from collections.abc import Callable, Iterator
-from time import monotonic
 from typing import Any
 
 import psycopg
@@ -19,7 +18,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.embedded.ports import choose_port
 from mtdd_router.embedded.shard_server import ShardServer
-from mtdd_router.errors import ShardUnavailable
 from mtdd_router.types import Placement
 from tenants import services
 from tenants.models import Shard, Tenant
@@ -69,22 +67,7 @@ def spare_server(the_spare_server: ShardServer) -> Iterator[ShardServer]:
 def _revive(server: ShardServer) -> None:
     if not server.running:
         server.start()
-        wait_until_it_answers(server)
-
-
-def wait_until_it_answers(server: ShardServer) -> None:
-    """Return once it answers calls: on a busy machine, listening comes much earlier."""
-    server.wait_ready()
-    deadline = monotonic() + 60.0
-    while True:
-        try:
-            with ShardAdmin(server.address) as admin:
-                admin.info()
-        except ShardUnavailable:
-            if monotonic() > deadline:
-                raise
-        else:
-            return
+        server.wait_ready()
 
 
 def kill(server: ShardServer) -> None:

@@ -7,6 +7,7 @@ from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.auth.models import Permission, User
 from django.urls import reverse
 
+from mtdd_router import tenant_context
 from tenants import services
 from tenants.models import Shard, Tenant
 from tenants.services.locks import tenant_lock
@@ -38,6 +39,34 @@ def _page(client, name, *args, post=None, query=""):
 
 def _errors(page):
     return " ".join(re.findall(r'class="errorlist[^>]*>(.*?)</ul>', page, re.DOTALL))
+
+
+def test_a_tenants_own_administrator_sees_nothing_of_the_registry(client, abc):
+    with tenant_context("abc"):
+        chief = User.objects.create_superuser("chief", "a@example.com", "pw")
+        client.force_login(chief)
+    index = client.get("/t/abc/admin/")
+    assert index.status_code == 200
+    assert "Users" in index.content.decode()
+    assert "Shards" not in index.content.decode()
+    pages = [reverse(name) for name in (TENANTS, SHARDS, ADD_TENANT, "admin:tenants_shard_add")]
+    pages.append(reverse("admin:tenants_tenant_change", args=[abc.pk]))
+    pages.append(reverse("admin:tenants_tenant_delete", args=[abc.pk]))
+    for page in pages:
+        assert client.get(f"/t/abc{page}").status_code == 403
+    assert client.post(f"/t/abc{pages[-1]}", {"post": "yes", "typed": "abc"}).status_code == 403
+    assert works("abc")
+
+
+def test_what_is_done_in_a_tenants_admin_is_logged_in_the_tenant(client, abc):
+    with tenant_context("abc"):
+        client.force_login(User.objects.create_superuser("chief", "a@example.com", "pw"))
+    client.post("/t/abc/admin/auth/group/add/", {"name": "crew"})
+    assert LogEntry.objects.mtdd("abc").get().object_repr == "crew"
+    assert not LogEntry.objects.exists()
+    # And its author can be deleted with it.
+    User.objects.mtdd("abc").get().delete()
+    assert not LogEntry.objects.mtdd("abc").exists()
 
 
 # Tenants

@@ -191,14 +191,14 @@ def test_migrate_tenants_says_what_became_of_each(abc, tenant_factory):
     assert undone["counts"]["migrated"] == 1
     assert undone["results"][0]["changed"] == ["auth.0012_alter_user_first_name_max_length"]
     said = run("migrate_tenants", "--parallel=2")
-    assert "migrated  abc (shard1): 1 migrations" in said
+    assert "migrated  abc (shard1): 1 migration in" in said
     assert "xyz" not in said
     assert "unchanged xyz (shard2)" in run("migrate_tenants", "--shard=shard2", verbosity=2)
 
 
 def test_migrate_tenants_fails_if_one_does_and_the_json_stays_one_document(abc):
     out = io.StringIO()
-    with pytest.raises(CommandError, match=r"1 of 1 tenants failed \(abc\)"):
+    with pytest.raises(CommandError, match=r"1 of 1 tenant failed \(abc\)"):
         call_command("migrate_tenants", "auth", "9999", "--json", stdout=out)
     data = json.loads(out.getvalue())
     assert data["counts"]["failed"] == 1
@@ -221,7 +221,7 @@ def test_migrate_tenants_interrupted_half_way_says_so_and_is_completed_by_anothe
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Command, "_tell", interrupt)
-    with pytest.raises(CommandError, match=r"Interrupted; 2 tenants were not begun") as caught:
+    with pytest.raises(CommandError, match=r"Interrupted with 2 tenants not begun") as caught:
         run("migrate_tenants", "--parallel=1")
     assert caught.value.returncode == 130
     monkeypatch.undo()

@@ -31,7 +31,6 @@ from tests.integration.tenants.conftest import (
     names,
     repair_everything,
     schemas,
-    wait_until_it_answers,
     works,
 )
 
@@ -208,7 +207,7 @@ def test_a_tenant_created_while_its_shard_dies_is_named_and_repairable(
         services.create_tenant("abc")
 
     spare_server.start()
-    wait_until_it_answers(spare_server)
+    spare_server.wait_ready()
     (finding,) = repair_everything()
     assert (finding.kind, finding.subject) == ("interrupted creation", "abc")
     assert not Tenant.objects.exists()

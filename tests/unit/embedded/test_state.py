@@ -57,8 +57,8 @@ def test_a_number_that_another_process_has_now_is_not_taken_for_the_old_one() ->
 
 def test_dsns_come_from_the_environment() -> None:
     options = StackOptions.from_environment(
-        {"MTDD_STACK_REGISTRY_DSN": "r", "MTDD_STACK_SHARD_DSNS": "a\n b"}
+        {"MTDD_STACK_REGISTRY_DSN": "r", "MTDD_STACK_SHARD_DSNS": "host=a dbname=b\n\n c "}
     )
     assert options.registry_dsn == "r"
-    assert options.shard_dsns == ("a", "b")
+    assert options.shard_dsns == ("host=a dbname=b", "c")
     assert StackOptions.from_environment({}) == StackOptions()

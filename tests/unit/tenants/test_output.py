@@ -2,8 +2,9 @@
 
 import io
 import json
+import re
 
-from tenants.management.output import Output, facts, styled, table
+from tenants.management.output import Output, counted, facts, styled, table
 
 
 class Stream(io.StringIO):
@@ -67,3 +68,23 @@ def test_brackets_in_values_are_shown_as_they_are():
     stream, output = _printed()
     output.text(facts({"address": "[::1]:7401"}))
     assert "[::1]:7401" in stream.getvalue()
+
+
+def test_a_narrow_terminal_is_shown_fewer_columns_before_any_is_folded(monkeypatch):
+    columns = ("name", "address", "size#", "version")
+    rows = [["eu-1", "shard-1.example.com:7401", "8.0 MB", "0.1.0 on 18.6"]]
+    for width, shown in ((80, columns), (45, ("name", "address", "size#")), (35, columns[:2])):
+        monkeypatch.setenv("COLUMNS", str(width))
+        stream = Stream(terminal=True)
+        Output(stream, color=False).text(table(columns, rows, optional=("version", "size#")))
+        heading, line = stream.getvalue().splitlines()
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", heading)
+        assert plain.split() == [column.rstrip("#") for column in shown]
+        assert "shard-1.example.com:7401" in line
+    assert len(line) <= 35
+
+
+def test_one_thing_is_not_told_in_the_plural():
+    assert [counted(number, "tenant") for number in (0, 1, 2, 1000)] == [
+        "0 tenants", "1 tenant", "2 tenants", "1,000 tenants",
+    ]  # fmt: skip

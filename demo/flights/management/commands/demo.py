@@ -43,7 +43,9 @@ class Command(BaseCommand):
             f"Loading took {loaded - started:.0f} s, proving {time.monotonic() - loaded:.0f} s."
         )
         if proof.disagreements:
-            raise CommandError(f"{len(proof.disagreements)} things disagree; see above.")
+            count = len(proof.disagreements)
+            what = "1 thing disagrees" if count == 1 else f"{count} things disagree"
+            raise CommandError(f"{what}; see above.")
         console.print("[bold green]Everything agrees.[/]")
 
     def _load(
