@@ -15,7 +15,6 @@ import os
 import select
 import socket
 import sys
-import tempfile
 import weakref
 from collections import deque
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from typing import Final
 import psycopg
 from psycopg import pq
 
+from mtdd_router.dbapi.socket_folder import socket_folder
 from mtdd_router.wire.backend import (
     empty_query_response,
     parameter_status,
@@ -54,7 +54,7 @@ class Loopback:
         self._generation = _process.generation
         # A fresh folder each time: no state to keep, no race with another thread or a fork.
         with (
-            tempfile.TemporaryDirectory(prefix="mtdd") as folder,
+            socket_folder() as folder,
             socket.socket(socket.AF_UNIX) as listener,
         ):
             listener.bind(f"{folder}/.s.PGSQL.1")

@@ -10,7 +10,6 @@ Source: PostgreSQL manual, "Message Flow", protocol 3.
 import contextlib
 import secrets
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -19,6 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from mtdd_router.client.exchange import Exchange, ExchangeFailed
+from mtdd_router.dbapi.socket_folder import socket_folder
 from mtdd_router.dbapi.startup import Cancel, Startup, read_startup
 from mtdd_router.errors import MTDDError
 from mtdd_router.wire.backend import error_response, startup_answer
@@ -53,18 +53,17 @@ class Relay:
         self._cleanup = contextlib.ExitStack()
         self._exchanges: dict[bytes, Exchange] = {}
         self._threads: list[threading.Thread] = []
+        self._ending = False
         self.folder = Path()
 
     def __enter__(self) -> Self:
-        folder = tempfile.TemporaryDirectory(prefix="mtdd")
-        self.folder = Path(self._cleanup.enter_context(folder))
+        self.folder = Path(self._cleanup.enter_context(socket_folder()))
         listener = self._cleanup.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(self.folder / f".s.PGSQL.{self.port}"))
         listener.listen()
         self._cleanup.callback(self._end)
         self._start(self._listen, listener)
-        # Else the thread would go on waiting for the next connection.
-        self._cleanup.callback(listener.shutdown, socket.SHUT_RDWR)
+        self._cleanup.callback(self._stop_listening, listener)
         return self
 
     def __exit__(
@@ -80,6 +79,12 @@ class Relay:
         self._threads.append(thread)
         thread.start()
 
+    def _stop_listening(self, listener: socket.socket) -> None:
+        """Wake the thread that waits for a connection; shutdown() would do so on Linux only."""
+        self._ending = True
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as knock:
+            knock.connect(listener.getsockname())
+
     def _end(self) -> None:
         """Cancel what still runs, for a program that was killed, and wait for the threads."""
         for exchange in list(self._exchanges.values()):
@@ -91,6 +96,9 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 peer, _ = listener.accept()
+                if self._ending:
+                    peer.close()
+                    return
                 self._start(self._serve, peer)
 
     def _serve(self, peer: socket.socket) -> None:
