@@ -125,18 +125,20 @@ class _Worker:
     async def serve(
         self, addresses: Sequence[Address], shutdown: Shutdown, on_ready: Callable[[], None]
     ) -> None:
+        self._front.bind(addresses)
         server = self._server()
         async with asyncio.TaskGroup() as tasks:
             kept = [
                 tasks.create_task(self._control.run()),
                 tasks.create_task(self._health.run()),
+                tasks.create_task(self._streams.watch()),
             ]
             # The first answer about health is then the right one.
             await self._control.attempted()
             await self._health.publish()
             await server.start()
             try:
-                await self._front.start(addresses)
+                await self._front.start()
                 on_ready()
                 await shutdown.drain.wait()
                 await self._drain(shutdown)

@@ -24,14 +24,14 @@ from mtdd_router.wire.address import Address
 from mtdd_router.wire.grpc_stream import SESSION_HEADER, ServerStream
 from mtdd_router.wire.http2 import MAX_HEADER_BYTES, PREFACE, ProtocolError
 
-__all__ = ["Front", "TakeOver"]
+__all__ = ["Front", "TakeOver", "listening_socket"]
 
 SESSION_PATH: Final = "/mtdd.v1.ShardService/Session"
 _BACKLOG: Final = 1024
 _HANDSHAKE_SECONDS: Final = 10.0
 # An empty SETTINGS frame. Many clients send nothing more before they have seen one.
 _SETTINGS: Final = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-# A client that vanished without a word is noticed in 40 seconds.
+# A client that vanished without a word is noticed in 40 seconds; see ``silence`` too.
 _KEEPALIVE_IDLE, _KEEPALIVE_INTERVAL, _KEEPALIVE_COUNT = 20, 5, 4
 _MOST_DESCRIPTORS: Final = 1 << 20
 # Of a connection until its first request: more than the largest headers need.
@@ -55,24 +55,31 @@ class Front:
         self.take_over = take_over
         self._grpc_path = str(grpc_path)
         self._tls = _tls_context(config)
+        self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._undecided: set[_Arrival] = set()
         self._relays: set[asyncio.Task[None]] = set()
 
-    async def start(self, addresses: Sequence[Address]) -> None:
-        """Listen.
+    def bind(self, addresses: Sequence[Address]) -> None:
+        """Bind all addresses.
 
         Raises:
-            AddressInUse: if an address cannot be listened on.
+            AddressInUse: if one cannot be listened on.
         """
+        for address in addresses:
+            self._sockets.append(listening_socket(address))
+
+    async def start(self) -> None:
+        """Listen."""
         _allow_many_connections()
         loop = asyncio.get_running_loop()
         limit = None if self._tls is None else _HANDSHAKE_SECONDS
-        for address in addresses:
-            create = loop.create_unix_server if address.is_unix else loop.create_server
+        for bound in self._sockets:
+            is_unix = bound.family == socket.AF_UNIX
+            create = loop.create_unix_server if is_unix else loop.create_server
             server = await create(
                 lambda: _Arrival(self),
-                sock=_listening_socket(address),
+                sock=bound,
                 backlog=_BACKLOG,
                 ssl=self._tls,
                 ssl_handshake_timeout=limit,
@@ -189,7 +196,7 @@ def _is_session(stream: ServerStream) -> bool:
     )
 
 
-def _listening_socket(address: Address) -> socket.socket:
+def listening_socket(address: Address) -> socket.socket:
     """Return a socket bound to *address*, which other workers can share.
 
     Raises:

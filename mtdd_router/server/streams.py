@@ -2,8 +2,7 @@
 
 The bytes are gRPC over HTTP/2 as on any other connection; what is spared is gRPC's
 own threads. One task serves a connection. It is cancelled when the client is gone,
-however that shows: the stream given up, the connection closed, or silent to the
-system's probes.
+however that shows: the stream given up, the connection closed, or silence.
 
 Invariants: what waits for a client that does not read is bounded, and so is what a
 client sends ahead; the connection closes when its call has ended.
@@ -18,6 +17,7 @@ from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.server.calls import CallRefused, Metadata
 from mtdd_router.server.logs import get_logger
 from mtdd_router.server.sessions import Sessions
+from mtdd_router.server.silence import is_silent
 from mtdd_router.wire.grpc_stream import MessageTooLong, ServerStream, Status
 from mtdd_router.wire.http2 import ProtocolError
 from mtdd_router.wire.status import StatusCode
@@ -33,6 +33,7 @@ _AHEAD_BYTES: Final = 1 << 20
 # How long a client may take to close after it was told the end.
 _LINGER_SECONDS: Final = 5.0
 _CLOSE_STEP_SECONDS: Final = 0.01
+_WATCH_SECONDS: Final = 5.0
 
 
 class SessionStreams:
@@ -67,6 +68,15 @@ class SessionStreams:
         """Tell every client to begin nothing new here."""
         for connection in list(self._open):
             connection.go_away()
+
+    async def watch(self) -> None:
+        """Cut the connections whose clients fell silent, until cancelled."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            for connection in list(self._open):
+                if connection.silent:
+                    _log.info("client_vanished")
+                    connection.cut()
 
     async def close(self, limit: float) -> None:
         """End every call; connections that are not closed after *limit* seconds are cut."""
@@ -135,6 +145,11 @@ class _SessionStream(asyncio.Protocol):
         else:
             _log.info("protocol_error", error=str(error))
             self._give_up()
+
+    @property
+    def silent(self) -> bool:
+        """Whether the client acknowledges nothing any more."""
+        return not self._transport.is_closing() and is_silent(self._transport)
 
     def cut(self) -> None:
         """Close the connection at once."""

@@ -16,6 +16,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mtdd_router.pb import messages_pb2 as pb
+from mtdd_router.server.address import Address
+from mtdd_router.server.front import listening_socket
 from mtdd_router.types import Placement
 from mtdd_router.wire.http2 import PREFACE
 from tests.integration.server.by_hand import BareSession, session
@@ -226,7 +228,7 @@ def test_nothing_is_read_on_a_tls_address_before_tls(
     server = start_server(tls_certificate=certificate, tls_key=key)
     for garbage in GARBAGE.values():
         with connect(server) as connection:
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):
                 connection.sendall(garbage)
                 connection.shutdown(socket.SHUT_WR)
             assert is_closed(connection)
@@ -262,6 +264,22 @@ def test_ipv6_is_served(start_server: StartServer) -> None:
     server = start_server(address="[::1]:0")
     with session(server.address, "abc", marked=True) as mine:
         assert mine.run("SELECT 1").error.reason == pb.REASON_TENANT_NOT_HERE
+
+
+def test_accepted_connections_are_probed_for_life() -> None:
+    with listening_socket(Address("127.0.0.1", 0)) as bound:
+        bound.listen()
+        with socket.create_connection(bound.getsockname()):
+            accepted, _ = bound.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                probes = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+                values = [
+                    accepted.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+                    for name in probes
+                    if hasattr(socket, name)
+                ]
+                assert values[-3:] == [20, 5, 4][-len(values) :]
 
 
 # The private sockets
