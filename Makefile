@@ -13,7 +13,8 @@ export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status venv lint format types proto proto-check bench django-suite hooks clean
+.PHONY: help demo test up down status venv lint format types proto proto-check bench django-suite package-suites \
+	hooks clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,7 +59,10 @@ bench: $(VENV)/.dev ## the cost of the hop, beside direct Django
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 django-suite: $(VENV)/.dev ## Django's own test suite, over gRPC and straight
-	@$(BIN)/python -m tests.suites $(ARGS)
+	@$(BIN)/python -m tests.suites django $(ARGS)
+
+package-suites: $(VENV)/.dev ## the suites of other packages, over gRPC and straight
+	@$(BIN)/python -m tests.suites packages $(ARGS)
 
 hooks: $(VENV)/.dev ## install the pre-commit hooks
 	@$(BIN)/pre-commit install

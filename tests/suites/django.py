@@ -86,7 +86,8 @@ def django_suite(
         *(str(environment.python), "runtests.py", "--settings=suite_settings", "--noinput"),
         *(f"--parallel={processes}", *labels),
     ]
-    suite = Suite(f"django-{release}", command, source / "tests", options)
+    scope = f"{' '.join(labels) or 'all labels'}, {processes} processes"
+    suite = Suite(f"django-{release}", command, source / "tests", options, scope=scope)
     return suite, environment
 
 

@@ -5,6 +5,7 @@ Both are kept in a folder that git ignores, one for each release and Python.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def source_of(requirement: str, python: Path) -> Path:
     folder = CACHE / "sources" / key
     if found := [path for path in folder.glob("*") if path.is_dir()]:
         return found[0]
-    name = requirement.partition("=")[0].rstrip("~")
+    name = re.split("[=~]", requirement)[0]
     shutil.rmtree(folder, ignore_errors=True)
     unfinished = folder.with_name(f"{key}.new")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,14 +1,15 @@
 """What a comparison says, for people and as JSON."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.suites.outcomes import Difference, Run, differences
 from tests.suites.postgres import Leftovers
 
-__all__ = ["Comparison"]
+__all__ = ["Comparison", "write_json"]
 
 _SHOWN_LINES = 12
 
@@ -73,9 +74,9 @@ class Comparison:
                 lines = one.routed.detail.strip().splitlines()[-_SHOWN_LINES:]
                 print("".join(f"      {line}\n" for line in lines), end="")
 
-    def write_json(self, path: Path) -> None:
-        """Write everything to *path*."""
-        document = {
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
             "title": self.title,
             "holds": self.holds,
             "routed": self.routed.as_json(),
@@ -92,4 +93,9 @@ class Comparison:
             ],
             "leftovers": asdict(self.leftovers),
         }
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def write_json(comparisons: Iterable[Comparison], path: Path) -> None:
+    """Write *comparisons* to *path*."""
+    text = json.dumps([comparison.as_json() for comparison in comparisons], indent=1)
+    path.write_text(f"{text}\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,12 +25,18 @@ _POOL_SIZE: Final = 20
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite's command, to be run in *folder*; *options* are those of its databases."""
+    """A suite's command, to be run in *folder*.
+
+    *options* are those of its databases, *environment* is added to this process's;
+    *scope* says which tests it runs.
+    """
 
     name: str
     command: Sequence[str]
     folder: Path
     options: Mapping[str, Any]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    scope: str = "all tests"
 
 
 def run_routed(suite: Suite, postgres: Postgres) -> tuple[Run, Leftovers]:
@@ -56,7 +62,8 @@ def _run(suite: Suite, way: str, databases: Mapping[str, Any]) -> Run:
         results = Path(folder) / "results.jsonl"
         environment = {
             **os.environ,
-            "PYTHONPATH": str(_INSIDE),
+            **suite.environment,
+            "PYTHONPATH": os.pathsep.join([str(_INSIDE), str(suite.folder)]),
             "SUITE_DATABASES": json.dumps(databases),
             "SUITE_RESULTS": str(results),
         }

@@ -6,7 +6,7 @@ import pytest
 
 from tests.suites.outcomes import Outcome, Run, differences
 from tests.suites.postgres import Leftovers
-from tests.suites.report import Comparison
+from tests.suites.report import Comparison, write_json
 
 NOTHING_LEFT = Leftovers([], [], [], [], 0)
 
@@ -74,6 +74,6 @@ def test_a_comparison_prints_and_writes_itself(tmp_path, capsys):
     comparison = compare(run_of(a="failed"), run_of(a="passed"))
     comparison.print()
     assert "Lost over gRPC: 1\n  a: passed straight, failed over gRPC" in capsys.readouterr().out
-    comparison.write_json(tmp_path / "report.json")
-    written = json.loads((tmp_path / "report.json").read_text())
+    write_json([comparison], tmp_path / "report.json")
+    (written,) = json.loads((tmp_path / "report.json").read_text())
     assert written["differences"][0]["lost"] is True
