@@ -45,6 +45,9 @@ SLOW_INSERT = """
     SELECT %s, '', '', '', '', false, false, true, now() FROM pg_sleep(%s)
 """
 
+COPY_IN = "COPY auth_group (name) FROM STDIN"
+COPY_OUT = "COPY (SELECT repeat('x', 100) FROM generate_series(1, 3000000)) TO STDOUT"
+
 
 class Relay:
     """A TCP relay to *target*, as a network between client and server; it can be cut."""
@@ -406,6 +409,40 @@ def test_a_transaction_that_is_cut_off_is_rolled_back_at_once(site: Site) -> Non
     with transaction.atomic(using=TENANT):
         add("kept")
     assert site.names() == ["kept"]
+
+
+def test_a_result_that_is_cut_off_in_the_middle_says_so(site: Site) -> None:
+    with pytest.raises(ShardUnavailable, match="cut off"), connections[TENANT].cursor() as cursor:
+        rows = cursor.stream("SELECT repeat('x', 100) FROM generate_series(1, 3000000)")
+        assert len(next(rows)[0]) == 100
+        site.relay.cut()
+        assert sum(1 for _ in rows) == 3_000_000
+    # As after any lost connection; Django does it between two requests.
+    connections[TENANT].close()
+    add("later")
+
+
+@pytest.mark.parametrize("statement", [COPY_IN, COPY_OUT])
+def test_a_copy_that_is_cut_off_in_the_middle_says_so_and_leaves_nothing(
+    site: Site, statement: str
+) -> None:
+    with (
+        pytest.raises(ShardUnavailable),
+        connections[TENANT].cursor() as cursor,
+        cursor.copy(statement) as copy,
+    ):
+        if statement == COPY_OUT:
+            assert copy.read()
+            site.relay.cut()
+            while copy.read():
+                pass
+        for number in range(1_000_000):
+            copy.write_row([f"group-{number}"])
+            if number == 500_000:
+                site.relay.cut()
+    assert site.ask(f'SELECT count(*) FROM "{site.schema}".auth_group') == [(0,)]
+    connections[TENANT].close()
+    add("later")
 
 
 def test_a_line_that_was_cut_while_nothing_ran_is_not_noticed(site: Site) -> None:

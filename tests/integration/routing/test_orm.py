@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 import pytest
 from django.contrib.auth.models import Group, User
-from django.db import connections
+from django.db import connections, transaction
 
 from mtdd_router import TenantDoesNotExist, TenantUnavailable, current_tenant, tenant_context
 from mtdd_router.backend import routes
@@ -55,6 +55,15 @@ class TestTwoTenants:
         assert Group.objects.mtdd("xyz").count() == 0
         assert User.objects.mtdd("abc").get(id=1).first_name == "Ann"
         assert User.objects.mtdd("xyz").get(id=1).first_name == ""
+
+    def test_two_tenants_have_a_transaction_each(self) -> None:
+        with transaction.atomic(using="abc"):
+            User.objects.using("abc").create(id=2, username="kept")
+            with pytest.raises(ZeroDivisionError), transaction.atomic(using="xyz"):
+                User.objects.using("xyz").create(id=2, username="lost")
+                raise ZeroDivisionError
+        assert User.objects.using("abc").filter(username="kept").exists()
+        assert not User.objects.using("xyz").filter(username="lost").exists()
 
     def test_prefetch_follows_the_rows_not_the_context(self) -> None:
         User.objects.mtdd("abc").get(id=1).groups.create(name="staff")
