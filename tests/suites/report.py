@@ -1,8 +1,8 @@
 """What a comparison says, for people and as JSON."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,12 @@ _SHOWN_LINES = 12
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both runs of a suite, and what was declared beforehand: reasons by test."""
+    """Both runs of a suite."""
 
     title: str
     routed: Run
     straight: Run
     leftovers: Leftovers
-    declared: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def differing(self) -> list[Difference]:
@@ -31,8 +30,8 @@ class Comparison:
 
     @property
     def lost(self) -> list[Difference]:
-        """The tests that are as they should be straight and not over gRPC, but the declared."""
-        return [one for one in self.differing if one.lost and one.test not in self.declared]
+        """The tests that are as they should be straight, and are not over gRPC."""
+        return [one for one in self.differing if one.lost]
 
     @property
     def holds(self) -> bool:
@@ -55,12 +54,9 @@ class Comparison:
             print("  {:<22}{:>12}{:>12}".format(*row))
         print(f"  {'ratio':<22}{routed.seconds / straight.seconds:>12.2f}")
         lost = self.lost
-        others = [one for one in self.differing if one not in lost]
+        others = [one for one in self.differing if not one.lost]
         self._print_each(f"Lost over gRPC: {len(lost)}", lost, details=True)
         self._print_each(f"Otherwise different: {len(others)}", others, details=False)
-        print(f"Declared beforehand: {len(self.declared)}")
-        for test, reason in self.declared.items():
-            print(f"  {test}: {reason}")
         print(f"Left in PostgreSQL: {str(self.leftovers) or 'nothing'}")
         passed = routed.counts()["passed"]
         print(f"\n{passed} passed, {len(lost)} failed", flush=True)
@@ -87,7 +83,6 @@ class Comparison:
                     "routed": asdict(one.routed),
                     "straight": asdict(one.straight),
                     "lost": one.lost,
-                    "declared": self.declared.get(one.test),
                 }
                 for one in self.differing
             ],

@@ -55,11 +55,6 @@ def test_what_passes_only_over_grpc_is_different_and_not_lost():
     assert comparison.holds
 
 
-def test_what_is_declared_is_not_lost():
-    both = run_of(a="expected failure", b="passed"), run_of(a="passed", b="passed")
-    assert compare(*both, declared={"a": "it looks into psycopg"}).holds
-
-
 def test_nothing_may_be_left():
     left = Leftovers(["a_role"], [], [], [], 0)
     assert str(left) == "roles: a_role"
