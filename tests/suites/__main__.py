@@ -4,6 +4,7 @@
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +23,16 @@ from tests.suites.running import Suite, run_routed, run_straight
 def main() -> int:
     """Run what the command line names; return 1 if a test is lost, 2 if nothing could run."""
     options = _arguments()
+    # An end that is asked for leaves nothing running, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         comparisons = [_compare(*prepared) for prepared in options.prepare(options)]
     except SuiteError as exc:
         print(exc, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     for comparison in comparisons:
         comparison.print()
     if options.json:

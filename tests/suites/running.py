@@ -1,7 +1,9 @@
 """One suite run twice on one PostgreSQL: over a shard server, then straight."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -68,14 +70,21 @@ def _run(suite: Suite, way: str, databases: Mapping[str, Any]) -> Run:
             "SUITE_RESULTS": str(results),
         }
         begun = time.monotonic()
-        done = subprocess.run(
+        process = subprocess.Popen(
             suite.command,
             cwd=suite.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            check=False,
+            start_new_session=True,
         )
+        try:
+            status = process.wait()
+        finally:
+            # Also those that the suite forked, which would wait for their parent for ever.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         seconds = time.monotonic() - begun
-        return Run.read(results, status=done.returncode, seconds=seconds)
+        return Run.read(results, status=status, seconds=seconds)
