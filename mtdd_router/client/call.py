@@ -6,7 +6,6 @@ interrupts a read or write half way, an exception of a signal's handler too,
 leaves the call over and its socket closed, never out of step.
 """
 
-import atexit
 import contextlib
 import os
 import select
@@ -86,7 +85,7 @@ class Call:
         self._write(self._stream.outgoing())
 
     def __del__(self) -> None:
-        # Nobody else waits for it, so there is nothing to warn of.
+        # Nobody else waits for it, so there is nothing to warn of; at the exit neither.
         if (connection := getattr(self, "_socket", None)) is not None:
             connection.close()
 
@@ -317,13 +316,11 @@ def _failure(error: OSError) -> CallFailed:
 _open: Final[weakref.WeakSet[Call]] = weakref.WeakSet()
 
 
-def _disown_all() -> None:
-    """Close what is open without a word: in a child the parent goes on with it, TLS too."""
+def _after_fork() -> None:
+    """Close what the parent has open, without a word: it goes on with it, and with its TLS."""
     for call in list(_open):
         call.disown()
     _open.clear()
 
 
-# A thread that still waits at the exit is left waiting, where an error would be printed.
-atexit.register(_disown_all)
-os.register_at_fork(after_in_child=_disown_all)
+os.register_at_fork(after_in_child=_after_fork)

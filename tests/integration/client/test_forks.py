@@ -20,7 +20,12 @@ def test_children_of_a_busy_process_live_and_its_calls_go_on(
     peer = start_peer(**({"certificate": mine.certificate, "key": mine.key} if tls else {}))
     authority = mine.certificate if tls else ""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", str(PROGRAM), peer.address, authority, end],
+        [
+            *(sys.executable, "-X", "dev"),
+            # Since Python 3.12 it warns of what this tests.
+            *("-W", "ignore:This process:DeprecationWarning"),
+            *(str(PROGRAM), peer.address, authority, end),
+        ],
         capture_output=True,
         text=True,
         timeout=120,
