@@ -165,3 +165,17 @@ def test_a_run_leaves_no_connection_open(tenants):
 
         # PostgreSQL ends a process a little after its client has closed the connection.
         assert wait_until(lambda: others() == 0, timeout=5.0)
+
+
+def test_an_app_that_becomes_a_tenants_later_gets_its_tables(tenant_factory, settings):
+    later, shown = "django.contrib.sessions", "django_session"
+    everything = settings.TENANT_APPS
+    settings.TENANT_APPS = [app for app in everything if app != later]
+    tenant = tenant_factory("abc", shard="shard1")
+    settings.TENANT_APPS = everything
+    # Django has recorded its migrations all the same, as the README says.
+    assert _outcomes(services.migrate_tenants([tenant])) == {"abc": "unchanged"}
+    assert shown not in connections["abc"].introspection.table_names()
+    services.migrate_tenants([tenant], target=MigrationTarget("sessions", "zero", fake=True))
+    services.migrate_tenants([tenant], target=MigrationTarget("sessions"))
+    assert shown in connections["abc"].introspection.table_names()
