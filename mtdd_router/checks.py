@@ -17,6 +17,7 @@
     mtdd.E015  TENANT_APPS is empty
     mtdd.W016  users live in tenants, but sessions do not
     mtdd.W017  a deletion in a tenant would look for rows that are only on `default`
+    mtdd.E018  MTDD_SHARD_TLS cannot be used
 
 Invariants: a check never raises for a wrong setting, and never queries a database.
 """
@@ -32,6 +33,7 @@ from django.core.checks import CheckMessage, Error, Tags
 from django.db import models
 from django.utils.module_loading import import_string
 
+from mtdd_router.client.endpoint import TLS
 from mtdd_router.conf import label_of, mtdd_settings
 from mtdd_router.databases import Databases
 from mtdd_router.directory import load_registry
@@ -255,7 +257,7 @@ def check_tenant_managers(**_: Any) -> Iterator[CheckMessage]:
 
 
 def check_values(**_: Any) -> Iterator[CheckMessage]:
-    """Durations are seconds within reason, and the token is a string."""
+    """Durations are seconds within reason, the token is a string, and TLS can be used."""
     readers: dict[str, Callable[[], Any]] = {
         "MTDD_CONNECT_TIMEOUT": lambda: mtdd_settings.connect_timeout,
         "MTDD_STATEMENT_TIMEOUT": lambda: mtdd_settings.statement_timeout,
@@ -282,6 +284,15 @@ def check_values(**_: Any) -> Iterator[CheckMessage]:
             "MTDD_SHARD_TOKEN must be a string.",
             hint="Give the shard servers' data token, or an empty string for none.",
             id="mtdd.E011",
+        )
+    try:
+        if (tls := TLS.of(mtdd_settings.shard_tls)) is not None:
+            tls.context()
+    except ConfigurationError as exc:
+        yield Error(
+            f"MTDD_SHARD_TLS: {exc}",
+            hint="Give the paths of PEM files, {} for the system's authorities, or None.",
+            id="mtdd.E018",
         )
 
 

@@ -100,6 +100,11 @@ class MTDDSettings:
         return _get("MTDD_SHARD_TOKEN", "")
 
     @property
+    def shard_tls(self) -> Mapping[str, Any] | None:
+        """The PEM files for TLS to shard servers, None for no TLS (MTDD_SHARD_TLS)."""
+        return _get("MTDD_SHARD_TLS", cast(Mapping[str, Any] | None, None))
+
+    @property
     def route_ttl(self) -> float:
         """Seconds after which a route is read again (MTDD_ROUTE_TTL)."""
         return _get("MTDD_ROUTE_TTL", 60.0)

@@ -17,13 +17,14 @@ from mtdd_router.backend.client import DatabaseClient
 from mtdd_router.backend.locators import DatabaseLocator, TenantLocator
 from mtdd_router.backend.pool import PooledConnection
 from mtdd_router.backend.routes import note_closed, note_created, note_open
+from mtdd_router.client.endpoint import TLS
 from mtdd_router.client.location import Locator
 
 __all__ = ["DatabaseWrapper"]
 
 # Of what Django's backend makes of OPTIONS, psycopg's part; the rest is for libpq.
 _FOR_PSYCOPG: Final = ("context", "cursor_factory", "prepare_threshold")
-_OWN_OPTIONS: Final = ("tenant", "token", "connect_timeout", "statement_timeout")
+_OWN_OPTIONS: Final = ("tenant", "token", "tls", "connect_timeout", "statement_timeout")
 _FROM_DJANGO: Final = frozenset(
     (*_FOR_PSYCOPG, *_OWN_OPTIONS, "dbname", "host", "port", "user", "password", "client_encoding")
 )
@@ -35,6 +36,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
     OPTIONS, besides those of Django's own backend that do not concern libpq:
         tenant: the tenant's name; ``databases()`` sets it.
         token: the shard server's bearer token; default MTDD_SHARD_TOKEN.
+        tls: the PEM files for TLS, as MTDD_SHARD_TLS, which is the default.
         connect_timeout: how long to try to reach the shard server, in seconds;
             default MTDD_CONNECT_TIMEOUT.
         statement_timeout: bounds each statement, in seconds; default
@@ -67,8 +69,9 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
                 "the shard server makes the connections to PostgreSQL. Configure it there."
             )
         token = given.get("token", getattr(settings, "MTDD_SHARD_TOKEN", ""))
+        tls = TLS.of(given.get("tls", getattr(settings, "MTDD_SHARD_TLS", None)))
         return {
-            "locator": self._locator(given, token),
+            "locator": self._locator(given, token, tls),
             # One name for all tenants, so that they use each other's loopbacks again.
             "database": "tenants" if self.tenant else given["dbname"],
             "settings": {"TimeZone": self.timezone_name} if self.timezone_name else {},
@@ -90,9 +93,9 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
             options["pool"] = {"connection_class": PooledConnection, **given}
         return super().pool
 
-    def _locator(self, given: dict[str, Any], token: str) -> Locator:
+    def _locator(self, given: dict[str, Any], token: str, tls: TLS | None) -> Locator:
         if self.tenant:
-            return TenantLocator(self.tenant, token)
+            return TenantLocator(self.tenant, token, tls)
         host = given.get("host", "")
         if not host:
             raise ImproperlyConfigured(
@@ -100,7 +103,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
                 "address, or HOST to unix:/path."
             )
         address = host if host.startswith("unix:") else f"{host}:{given.get('port', '')}"
-        return DatabaseLocator(address, given["dbname"], token)
+        return DatabaseLocator(address, given["dbname"], token, tls)
 
     @async_unsafe
     def connect(self) -> None:

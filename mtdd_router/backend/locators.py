@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from mtdd_router.backend.routes import maintenance_allowed, route_source
-from mtdd_router.client.endpoint import Endpoint
+from mtdd_router.client.endpoint import TLS, Endpoint
 from mtdd_router.client.location import Location
 from mtdd_router.types import Route
 
@@ -11,8 +11,8 @@ __all__ = ["DatabaseLocator", "TenantLocator"]
 
 
 @lru_cache(maxsize=1024)
-def _endpoint(address: str, shard: str, token: str) -> Endpoint:
-    return Endpoint(address, shard, token)
+def _endpoint(address: str, shard: str, token: str, tls: TLS | None) -> Endpoint:
+    return Endpoint(address, shard, token, tls)
 
 
 class TenantLocator:
@@ -21,11 +21,13 @@ class TenantLocator:
     Args:
         tenant: the tenant's name.
         token: the bearer token for shard servers, or empty.
+        tls: how to encrypt, or None.
     """
 
-    def __init__(self, tenant: str, token: str) -> None:
+    def __init__(self, tenant: str, token: str, tls: TLS | None = None) -> None:
         self._tenant = tenant
         self._token = token
+        self._tls = tls
         self._route: Route | None = None
         self._location: Location | None = None
 
@@ -54,7 +56,7 @@ class TenantLocator:
                 self._route = route
                 return location
         self._route = route
-        endpoint = _endpoint(route.address, route.shard, self._token)
+        endpoint = _endpoint(route.address, route.shard, self._token, self._tls)
         self._location = location = Location(endpoint, self._tenant, route.epoch, maintenance)
         return location
 
@@ -62,8 +64,8 @@ class TenantLocator:
 class DatabaseLocator:
     """A whole database of one shard, without a tenant."""
 
-    def __init__(self, address: str, database: str, token: str) -> None:
-        self._location = Location(_endpoint(address, "", token), database=database)
+    def __init__(self, address: str, database: str, token: str, tls: TLS | None = None) -> None:
+        self._location = Location(_endpoint(address, "", token, tls), database=database)
 
     def locate(self) -> Location:
         """Return the location, which never changes."""

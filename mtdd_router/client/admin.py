@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 from google.protobuf.message import Message
 
 from mtdd_router.client.call import CallFailed, call_once
-from mtdd_router.client.endpoint import Endpoint
+from mtdd_router.client.endpoint import TLS, Endpoint
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.types import Placement, ShardInfo, ShardPlacements, TenantState
@@ -27,6 +27,7 @@ class ShardAdmin:
         shard: the shard's name, for messages.
         timeout: of each call, in seconds.
         token: the bearer token with the admin permission, or empty.
+        tls: None for no TLS.
         endpoint: instead of all these, a whole endpoint.
 
     Every method raises ShardUnavailable if the server or its PostgreSQL cannot
@@ -40,9 +41,10 @@ class ShardAdmin:
         shard: str = "",
         timeout: float = 10.0,
         token: str = "",
+        tls: TLS | None = None,
         endpoint: Endpoint | None = None,
     ) -> None:
-        self._endpoint = endpoint or Endpoint(address, shard, token)
+        self._endpoint = endpoint or Endpoint(address, shard, token, tls)
         self._timeout = timeout
 
     def __enter__(self) -> Self:

@@ -308,6 +308,8 @@ def _failure(error: OSError) -> CallFailed:
         return CallFailed(Status(StatusCode.DEADLINE_EXCEEDED, text))
     if isinstance(error, (BrokenPipeError, ConnectionResetError)):
         text = "the server closed the connection"
+    if isinstance(error, ssl.SSLEOFError):
+        text = "the server ended TLS without a word; it may demand a client's certificate"
     # A wrong certificate stays wrong; a line that was cut may hold the next time.
     lasting = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
     return CallFailed(Status(StatusCode.UNAVAILABLE, text), transient=not lasting)

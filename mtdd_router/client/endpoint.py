@@ -4,8 +4,9 @@ import contextlib
 import socket
 import ssl
 import time
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Self
 
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.wire.address import Address
@@ -42,6 +43,22 @@ class TLS:
     authorities: str = ""
     certificate: str = ""
     key: str = ""
+
+    @classmethod
+    def of(cls, setting: Mapping[str, Any] | None) -> Self | None:
+        """Return what a mapping of the attributes says; None for None, which is no TLS.
+
+        Raises:
+            ConfigurationError: naming what is wrong with it.
+        """
+        if setting is None:
+            return None
+        names = [field.name for field in fields(cls)]
+        if not isinstance(setting, Mapping) or not set(setting) <= set(names):
+            raise ConfigurationError(
+                f"{setting!r} does not say how to encrypt: give a dict of {', '.join(names)}."
+            )
+        return cls(**{name: str(path) for name, path in setting.items()})
 
     def context(self) -> ssl.SSLContext:
         """Return what the ssl module needs.

@@ -4,6 +4,7 @@ import socket
 from typing import Final
 
 from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.client.endpoint import TLS
 from mtdd_router.conf import mtdd_settings
 from mtdd_router.errors import MTDDError, ShardRefused, ShardUnavailable
 from mtdd_router.types import ShardInfo
@@ -26,7 +27,11 @@ _SETTINGS: Final = 4
 def open_admin(shard: Shard, *, timeout: float = _CALL_TIMEOUT) -> ShardAdmin:
     """Return the administration of *shard*, for use in a ``with``; *timeout* in seconds."""
     return ShardAdmin(
-        shard.address, shard=shard.name, timeout=timeout, token=mtdd_settings.shard_token
+        shard.address,
+        shard=shard.name,
+        timeout=timeout,
+        token=mtdd_settings.shard_token,
+        tls=TLS.of(mtdd_settings.shard_tls),
     )
 
 
@@ -53,7 +58,8 @@ def identify(address: str, *, shard: str, timeout: float | None = None) -> Shard
 def _explain(address: str, shard: str, exc: ShardUnavailable) -> MTDDError:
     """Tell an address where nothing listens from one where something else does."""
     try:
-        speaks = _speaks_http2(address)
+        # Behind TLS nothing can be told from outside; the error says what failed.
+        speaks = _speaks_http2(address) or mtdd_settings.shard_tls is not None
     except OSError:
         return ShardUnavailable(
             f"Nothing answers at {address}, the address of shard {shard!r}; start its shard "
@@ -63,7 +69,7 @@ def _explain(address: str, shard: str, exc: ShardUnavailable) -> MTDDError:
         return exc
     return NotAShardServer(
         f"Something listens at {address}, but it does not speak gRPC: it is not a shard "
-        "server, it demands TLS, or it hangs. Check the address."
+        "server, it demands TLS (MTDD_SHARD_TLS), or it hangs. Check the address."
     )
 
 

@@ -1,5 +1,6 @@
 """The system checks: each mistake is found, named, and comes with a hint."""
 
+import re
 from typing import Any
 
 import pytest
@@ -200,6 +201,27 @@ def test_the_token_is_a_string_and_is_not_shown(settings: Any) -> None:
     ((message_id, text),) = found(checks.check_values)
     assert message_id == "mtdd.E011"
     assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("/etc/ca.pem", "authorities, certificate, key"),
+        ({"ca": "/etc/ca.pem"}, "authorities, certificate, key"),
+        ({"authorities": "/nowhere/ca.pem"}, "cannot be used: .*No such file"),
+        ({"certificate": __file__}, "cannot be used"),
+    ],
+)
+def test_tls_names_files_that_can_be_used(settings: Any, value: object, text: str) -> None:
+    settings.MTDD_SHARD_TLS = value
+    ((message_id, said),) = found(checks.check_values)
+    assert message_id == "mtdd.E018"
+    assert re.search(text, said)
+
+
+def test_tls_may_trust_the_systems_authorities(settings: Any) -> None:
+    settings.MTDD_SHARD_TLS = {}
+    assert ids(checks.check_values) == []
 
 
 @isolate_apps("demo.flights")
