@@ -1,6 +1,7 @@
 """The plain values that cross the layers, and the protocols between them."""
 
 import enum
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,9 +14,15 @@ __all__ = [
     "Placement",
     "Registry",
     "Route",
+    "SchemaDetail",
+    "SchemaFact",
+    "SchemaState",
+    "ScriptOutcome",
+    "ScriptPart",
     "ShardInfo",
     "ShardPlacements",
     "TenantState",
+    "applied_digest",
     "validate_tenant_name",
 ]
 
@@ -124,3 +131,81 @@ class ShardPlacements:
     placements: Mapping[str, Placement]
     orphans: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+
+
+class SchemaDetail(enum.Enum):
+    """How closely to look at a schema; each level includes the ones before."""
+
+    APPLIED = enum.auto()
+    FINGERPRINT = enum.auto()
+    FACTS = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SchemaFact:
+    """One fact about one object of a schema, free of the schema's and the role's name."""
+
+    kind: str
+    object: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """Which migrations a tenant has, and what its catalog holds.
+
+    Attributes:
+        applied: the migrations in order, as ``app.name``.
+        fingerprint: equal for two tenants exactly if their facts are.
+        facts: what the fingerprint is made of, in order.
+        postgres_major: the major version of the shard's PostgreSQL.
+    """
+
+    tenant: str
+    applied: tuple[str, ...]
+    postgres_major: int
+    fingerprint: str = ""
+    facts: tuple[SchemaFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptPart:
+    """What belongs together of a script.
+
+    Attributes:
+        statements: run in order, as the tenant.
+        atomic: in one transaction; otherwise each in its own, or outside of any if it
+            must be, and a repetition goes on where the last one stopped.
+        expected: the digest of the migrations that must be applied before.
+        fingerprint: what an atomic part must lead to, or it is rolled back.
+    """
+
+    statements: tuple[str, ...]
+    atomic: bool = True
+    expected: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptOutcome:
+    """What became of a script on one tenant.
+
+    Attributes:
+        parts_done: how many parts are committed.
+        seconds: how long it took.
+        failure: why the next part is not; empty if there is none.
+        sqlstate: PostgreSQL's error code, if it refused a statement.
+        differs: the schema was, or became, another one than expected.
+    """
+
+    tenant: str
+    parts_done: int
+    seconds: float
+    failure: str = ""
+    sqlstate: str = ""
+    differs: bool = False
+
+
+def applied_digest(names: Iterable[str]) -> str:
+    """Return the digest of a set of migrations, ``app.name``, as shards compute it."""
+    return hashlib.md5("\n".join(sorted(names)).encode(), usedforsecurity=False).hexdigest()

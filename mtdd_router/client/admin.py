@@ -10,8 +10,23 @@ from mtdd_router.client.call import CallFailed, call_once
 from mtdd_router.client.endpoint import TLS, Endpoint
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
-from mtdd_router.types import Placement, ShardInfo, ShardPlacements, TenantState
+from mtdd_router.types import (
+    Placement,
+    SchemaDetail,
+    SchemaState,
+    ScriptOutcome,
+    ScriptPart,
+    ShardInfo,
+    ShardPlacements,
+    TenantState,
+)
 from mtdd_router.wire.placements import STATES, placement_from_message, placement_message
+from mtdd_router.wire.schemas import (
+    DETAILS,
+    outcome_from_message,
+    part_message,
+    states_from_message,
+)
 from mtdd_router.wire.status import exception_for
 
 __all__ = ["ShardAdmin"]
@@ -66,9 +81,12 @@ class ShardAdmin:
         answer = self._call("GetInfo", admin_pb.GetInfoRequest(), admin_pb.GetInfoResponse)
         return ShardInfo(**{field: getattr(answer, field) for field in ShardInfo.__slots__})
 
-    def create_namespace(self, placement: Placement) -> Placement:
-        """Make the tenant's role, namespace and placement, all or nothing."""
-        request = admin_pb.CreateNamespaceRequest(placement=placement_message(placement))
+    def create_namespace(self, placement: Placement, sql: str = "") -> Placement:
+        """Make the tenant's role, namespace and placement, all or nothing.
+
+        *sql* is run in the new schema, as the tenant, in the same transaction.
+        """
+        request = admin_pb.CreateNamespaceRequest(placement=placement_message(placement), sql=sql)
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
         return placement_from_message(answer.placement)
 
@@ -127,6 +145,32 @@ class ShardAdmin:
         request = admin_pb.GetSizesRequest(tenants=tenants)
         answer = self._call("GetSizes", request, admin_pb.GetSizesResponse)
         return dict(answer.bytes_by_tenant)
+
+    def inspect_schemas(
+        self, tenants: Iterable[str], detail: SchemaDetail = SchemaDetail.APPLIED
+    ) -> dict[str, SchemaState]:
+        """Return the states of the schemas of those of *tenants* that live here."""
+        request = admin_pb.InspectSchemasRequest(tenants=tenants, detail=DETAILS[detail])
+        answer = self._call("InspectSchemas", request, admin_pb.InspectSchemasResponse)
+        return states_from_message(answer)
+
+    def run_script(
+        self, tenants: Iterable[str], parts: Iterable[ScriptPart], *, lock_timeout: float = 0.0
+    ) -> list[ScriptOutcome]:
+        """Run *parts* on each of *tenants*, and return what became of it.
+
+        Args:
+            tenants: where; one that fails does not stop the others.
+            parts: in order.
+            lock_timeout: bounds each wait for a lock, in seconds; zero does not.
+        """
+        request = admin_pb.RunScriptRequest(
+            tenants=tenants,
+            parts=map(part_message, parts),
+            lock_timeout_ms=round(lock_timeout * 1000),
+        )
+        answer = self._call("RunScript", request, admin_pb.RunScriptResponse)
+        return [outcome_from_message(outcome) for outcome in answer.outcomes]
 
     def _call(self, method: str, request: Message, response: type[Message]) -> Any:
         endpoint = self._endpoint

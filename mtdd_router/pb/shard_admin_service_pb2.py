@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mtdd_router.pb import messages_pb2 as mtdd_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mtdd/v1/shard_admin_service.proto\x12\x07mtdd.v1\x1a\x16mtdd/v1/messages.proto\"\x10\n\x0eGetInfoRequest\"\xe0\x01\n\x0fGetInfoResponse\x12\x10\n\x08shard_id\x18\x01 \x01(\t\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\x12\x18\n\x10postgres_version\x18\x03 \x01(\t\x12\x15\n\rdatabase_name\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x61tabase_bytes\x18\x05 \x01(\x03\x12\x0f\n\x07tenants\x18\x06 \x01(\x03\x12\x11\n\tpool_size\x18\x07 \x01(\x05\x12\x11\n\tpool_open\x18\x08 \x01(\x05\x12\x11\n\tpool_busy\x18\t \x01(\x05\x12\x10\n\x08sessions\x18\n \x01(\x05\"?\n\x16\x43reateNamespaceRequest\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\"@\n\x17\x43reateNamespaceResponse\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\"6\n\x14\x44ropNamespaceRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06orphan\x18\x02 \x01(\t\"(\n\x15\x44ropNamespaceResponse\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x08\"\x85\x01\n\x16UpdatePlacementRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x16\n\x0e\x65xpected_epoch\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.mtdd.v1.PlacementState\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\"@\n\x17UpdatePlacementResponse\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\"V\n\x15ListPlacementsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0f\n\x07orphans\x18\x04 \x01(\x08\"b\n\x16ListPlacementsResponse\x12&\n\nplacements\x18\x01 \x03(\x0b\x32\x12.mtdd.v1.Placement\x12\x0f\n\x07orphans\x18\x02 \x03(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\"\"\n\x0fGetSizesRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\"\x8f\x01\n\x10GetSizesResponse\x12\x45\n\x0f\x62ytes_by_tenant\x18\x01 \x03(\x0b\x32,.mtdd.v1.GetSizesResponse.BytesByTenantEntry\x1a\x34\n\x12\x42ytesByTenantEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\xe1\x03\n\x11ShardAdminService\x12<\n\x07GetInfo\x12\x17.mtdd.v1.GetInfoRequest\x1a\x18.mtdd.v1.GetInfoResponse\x12T\n\x0f\x43reateNamespace\x12\x1f.mtdd.v1.CreateNamespaceRequest\x1a .mtdd.v1.CreateNamespaceResponse\x12N\n\rDropNamespace\x12\x1d.mtdd.v1.DropNamespaceRequest\x1a\x1e.mtdd.v1.DropNamespaceResponse\x12T\n\x0fUpdatePlacement\x12\x1f.mtdd.v1.UpdatePlacementRequest\x1a .mtdd.v1.UpdatePlacementResponse\x12Q\n\x0eListPlacements\x12\x1e.mtdd.v1.ListPlacementsRequest\x1a\x1f.mtdd.v1.ListPlacementsResponse\x12?\n\x08GetSizes\x12\x18.mtdd.v1.GetSizesRequest\x1a\x19.mtdd.v1.GetSizesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mtdd/v1/shard_admin_service.proto\x12\x07mtdd.v1\x1a\x16mtdd/v1/messages.proto\"\x10\n\x0eGetInfoRequest\"\xe0\x01\n\x0fGetInfoResponse\x12\x10\n\x08shard_id\x18\x01 \x01(\t\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\x12\x18\n\x10postgres_version\x18\x03 \x01(\t\x12\x15\n\rdatabase_name\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x61tabase_bytes\x18\x05 \x01(\x03\x12\x0f\n\x07tenants\x18\x06 \x01(\x03\x12\x11\n\tpool_size\x18\x07 \x01(\x05\x12\x11\n\tpool_open\x18\x08 \x01(\x05\x12\x11\n\tpool_busy\x18\t \x01(\x05\x12\x10\n\x08sessions\x18\n \x01(\x05\"L\n\x16\x43reateNamespaceRequest\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\x12\x0b\n\x03sql\x18\x02 \x01(\t\"@\n\x17\x43reateNamespaceResponse\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\"6\n\x14\x44ropNamespaceRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06orphan\x18\x02 \x01(\t\"(\n\x15\x44ropNamespaceResponse\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x08\"\x85\x01\n\x16UpdatePlacementRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x16\n\x0e\x65xpected_epoch\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.mtdd.v1.PlacementState\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\"@\n\x17UpdatePlacementResponse\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\"V\n\x15ListPlacementsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0f\n\x07orphans\x18\x04 \x01(\x08\"b\n\x16ListPlacementsResponse\x12&\n\nplacements\x18\x01 \x03(\x0b\x32\x12.mtdd.v1.Placement\x12\x0f\n\x07orphans\x18\x02 \x03(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\"\"\n\x0fGetSizesRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\"\x8f\x01\n\x10GetSizesResponse\x12\x45\n\x0f\x62ytes_by_tenant\x18\x01 \x03(\x0b\x32,.mtdd.v1.GetSizesResponse.BytesByTenantEntry\x1a\x34\n\x12\x42ytesByTenantEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"O\n\x15InspectSchemasRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\x12%\n\x06\x64\x65tail\x18\x02 \x01(\x0e\x32\x15.mtdd.v1.SchemaDetail\">\n\nSchemaFact\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x12\n\ndefinition\x18\x03 \x01(\t\"g\n\x0bSchemaState\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\"\n\x05\x66\x61\x63ts\x18\x04 \x03(\x0b\x32\x13.mtdd.v1.SchemaFact\"2\n\x11\x41ppliedMigrations\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\"\x83\x01\n\x16InspectSchemasResponse\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.mtdd.v1.SchemaState\x12+\n\x07\x61pplied\x18\x02 \x03(\x0b\x32\x1a.mtdd.v1.AppliedMigrations\x12\x16\n\x0epostgres_major\x18\x03 \x01(\x05\"W\n\nScriptPart\x12\x10\n\x08\x65xpected\x18\x01 \x01(\t\x12\x12\n\nstatements\x18\x02 \x03(\t\x12\x0e\n\x06\x61tomic\x18\x03 \x01(\x08\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\"`\n\x10RunScriptRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.mtdd.v1.ScriptPart\x12\x17\n\x0flock_timeout_ms\x18\x03 \x01(\x05\"x\n\rScriptOutcome\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\nparts_done\x18\x02 \x01(\x05\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0f\n\x07\x66\x61ilure\x18\x04 \x01(\t\x12\x10\n\x08sqlstate\x18\x05 \x01(\t\x12\x0f\n\x07\x64iffers\x18\x06 \x01(\x08\"=\n\x11RunScriptResponse\x12(\n\x08outcomes\x18\x01 \x03(\x0b\x32\x16.mtdd.v1.ScriptOutcome*\x80\x01\n\x0cSchemaDetail\x12\x1d\n\x19SCHEMA_DETAIL_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEMA_DETAIL_APPLIED\x10\x01\x12\x1d\n\x19SCHEMA_DETAIL_FINGERPRINT\x10\x02\x12\x17\n\x13SCHEMA_DETAIL_FACTS\x10\x03\x32\xf8\x04\n\x11ShardAdminService\x12<\n\x07GetInfo\x12\x17.mtdd.v1.GetInfoRequest\x1a\x18.mtdd.v1.GetInfoResponse\x12T\n\x0f\x43reateNamespace\x12\x1f.mtdd.v1.CreateNamespaceRequest\x1a .mtdd.v1.CreateNamespaceResponse\x12N\n\rDropNamespace\x12\x1d.mtdd.v1.DropNamespaceRequest\x1a\x1e.mtdd.v1.DropNamespaceResponse\x12T\n\x0fUpdatePlacement\x12\x1f.mtdd.v1.UpdatePlacementRequest\x1a .mtdd.v1.UpdatePlacementResponse\x12Q\n\x0eListPlacements\x12\x1e.mtdd.v1.ListPlacementsRequest\x1a\x1f.mtdd.v1.ListPlacementsResponse\x12?\n\x08GetSizes\x12\x18.mtdd.v1.GetSizesRequest\x1a\x19.mtdd.v1.GetSizesResponse\x12Q\n\x0eInspectSchemas\x12\x1e.mtdd.v1.InspectSchemasRequest\x1a\x1f.mtdd.v1.InspectSchemasResponse\x12\x42\n\tRunScript\x12\x19.mtdd.v1.RunScriptRequest\x1a\x1a.mtdd.v1.RunScriptResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,32 +34,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._loaded_options = None
   _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._serialized_options = b'8\001'
+  _globals['_SCHEMADETAIL']._serialized_start=1938
+  _globals['_SCHEMADETAIL']._serialized_end=2066
   _globals['_GETINFOREQUEST']._serialized_start=70
   _globals['_GETINFOREQUEST']._serialized_end=86
   _globals['_GETINFORESPONSE']._serialized_start=89
   _globals['_GETINFORESPONSE']._serialized_end=313
   _globals['_CREATENAMESPACEREQUEST']._serialized_start=315
-  _globals['_CREATENAMESPACEREQUEST']._serialized_end=378
-  _globals['_CREATENAMESPACERESPONSE']._serialized_start=380
-  _globals['_CREATENAMESPACERESPONSE']._serialized_end=444
-  _globals['_DROPNAMESPACEREQUEST']._serialized_start=446
-  _globals['_DROPNAMESPACEREQUEST']._serialized_end=500
-  _globals['_DROPNAMESPACERESPONSE']._serialized_start=502
-  _globals['_DROPNAMESPACERESPONSE']._serialized_end=542
-  _globals['_UPDATEPLACEMENTREQUEST']._serialized_start=545
-  _globals['_UPDATEPLACEMENTREQUEST']._serialized_end=678
-  _globals['_UPDATEPLACEMENTRESPONSE']._serialized_start=680
-  _globals['_UPDATEPLACEMENTRESPONSE']._serialized_end=744
-  _globals['_LISTPLACEMENTSREQUEST']._serialized_start=746
-  _globals['_LISTPLACEMENTSREQUEST']._serialized_end=832
-  _globals['_LISTPLACEMENTSRESPONSE']._serialized_start=834
-  _globals['_LISTPLACEMENTSRESPONSE']._serialized_end=932
-  _globals['_GETSIZESREQUEST']._serialized_start=934
-  _globals['_GETSIZESREQUEST']._serialized_end=968
-  _globals['_GETSIZESRESPONSE']._serialized_start=971
-  _globals['_GETSIZESRESPONSE']._serialized_end=1114
-  _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._serialized_start=1062
-  _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._serialized_end=1114
-  _globals['_SHARDADMINSERVICE']._serialized_start=1117
-  _globals['_SHARDADMINSERVICE']._serialized_end=1598
+  _globals['_CREATENAMESPACEREQUEST']._serialized_end=391
+  _globals['_CREATENAMESPACERESPONSE']._serialized_start=393
+  _globals['_CREATENAMESPACERESPONSE']._serialized_end=457
+  _globals['_DROPNAMESPACEREQUEST']._serialized_start=459
+  _globals['_DROPNAMESPACEREQUEST']._serialized_end=513
+  _globals['_DROPNAMESPACERESPONSE']._serialized_start=515
+  _globals['_DROPNAMESPACERESPONSE']._serialized_end=555
+  _globals['_UPDATEPLACEMENTREQUEST']._serialized_start=558
+  _globals['_UPDATEPLACEMENTREQUEST']._serialized_end=691
+  _globals['_UPDATEPLACEMENTRESPONSE']._serialized_start=693
+  _globals['_UPDATEPLACEMENTRESPONSE']._serialized_end=757
+  _globals['_LISTPLACEMENTSREQUEST']._serialized_start=759
+  _globals['_LISTPLACEMENTSREQUEST']._serialized_end=845
+  _globals['_LISTPLACEMENTSRESPONSE']._serialized_start=847
+  _globals['_LISTPLACEMENTSRESPONSE']._serialized_end=945
+  _globals['_GETSIZESREQUEST']._serialized_start=947
+  _globals['_GETSIZESREQUEST']._serialized_end=981
+  _globals['_GETSIZESRESPONSE']._serialized_start=984
+  _globals['_GETSIZESRESPONSE']._serialized_end=1127
+  _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._serialized_start=1075
+  _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._serialized_end=1127
+  _globals['_INSPECTSCHEMASREQUEST']._serialized_start=1129
+  _globals['_INSPECTSCHEMASREQUEST']._serialized_end=1208
+  _globals['_SCHEMAFACT']._serialized_start=1210
+  _globals['_SCHEMAFACT']._serialized_end=1272
+  _globals['_SCHEMASTATE']._serialized_start=1274
+  _globals['_SCHEMASTATE']._serialized_end=1377
+  _globals['_APPLIEDMIGRATIONS']._serialized_start=1379
+  _globals['_APPLIEDMIGRATIONS']._serialized_end=1429
+  _globals['_INSPECTSCHEMASRESPONSE']._serialized_start=1432
+  _globals['_INSPECTSCHEMASRESPONSE']._serialized_end=1563
+  _globals['_SCRIPTPART']._serialized_start=1565
+  _globals['_SCRIPTPART']._serialized_end=1652
+  _globals['_RUNSCRIPTREQUEST']._serialized_start=1654
+  _globals['_RUNSCRIPTREQUEST']._serialized_end=1750
+  _globals['_SCRIPTOUTCOME']._serialized_start=1752
+  _globals['_SCRIPTOUTCOME']._serialized_end=1872
+  _globals['_RUNSCRIPTRESPONSE']._serialized_start=1874
+  _globals['_RUNSCRIPTRESPONSE']._serialized_end=1935
+  _globals['_SHARDADMINSERVICE']._serialized_start=2069
+  _globals['_SHARDADMINSERVICE']._serialized_end=2701
 # @@protoc_insertion_point(module_scope)

@@ -1,11 +1,23 @@
 from mtdd_router.pb import messages_pb2 as _messages_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class SchemaDetail(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SCHEMA_DETAIL_UNSPECIFIED: _ClassVar[SchemaDetail]
+    SCHEMA_DETAIL_APPLIED: _ClassVar[SchemaDetail]
+    SCHEMA_DETAIL_FINGERPRINT: _ClassVar[SchemaDetail]
+    SCHEMA_DETAIL_FACTS: _ClassVar[SchemaDetail]
+SCHEMA_DETAIL_UNSPECIFIED: SchemaDetail
+SCHEMA_DETAIL_APPLIED: SchemaDetail
+SCHEMA_DETAIL_FINGERPRINT: SchemaDetail
+SCHEMA_DETAIL_FACTS: SchemaDetail
 
 class GetInfoRequest(_message.Message):
     __slots__ = ()
@@ -36,10 +48,12 @@ class GetInfoResponse(_message.Message):
     def __init__(self, shard_id: _Optional[str] = ..., server_version: _Optional[str] = ..., postgres_version: _Optional[str] = ..., database_name: _Optional[str] = ..., database_bytes: _Optional[int] = ..., tenants: _Optional[int] = ..., pool_size: _Optional[int] = ..., pool_open: _Optional[int] = ..., pool_busy: _Optional[int] = ..., sessions: _Optional[int] = ...) -> None: ...
 
 class CreateNamespaceRequest(_message.Message):
-    __slots__ = ("placement",)
+    __slots__ = ("placement", "sql")
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    SQL_FIELD_NUMBER: _ClassVar[int]
     placement: _messages_pb2.Placement
-    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ...) -> None: ...
+    sql: str
+    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., sql: _Optional[str] = ...) -> None: ...
 
 class CreateNamespaceResponse(_message.Message):
     __slots__ = ("placement",)
@@ -121,3 +135,95 @@ class GetSizesResponse(_message.Message):
     BYTES_BY_TENANT_FIELD_NUMBER: _ClassVar[int]
     bytes_by_tenant: _containers.ScalarMap[str, int]
     def __init__(self, bytes_by_tenant: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class InspectSchemasRequest(_message.Message):
+    __slots__ = ("tenants", "detail")
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    tenants: _containers.RepeatedScalarFieldContainer[str]
+    detail: SchemaDetail
+    def __init__(self, tenants: _Optional[_Iterable[str]] = ..., detail: _Optional[_Union[SchemaDetail, str]] = ...) -> None: ...
+
+class SchemaFact(_message.Message):
+    __slots__ = ("kind", "object", "definition")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    object: str
+    definition: str
+    def __init__(self, kind: _Optional[str] = ..., object: _Optional[str] = ..., definition: _Optional[str] = ...) -> None: ...
+
+class SchemaState(_message.Message):
+    __slots__ = ("tenant", "applied", "fingerprint", "facts")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    applied: str
+    fingerprint: str
+    facts: _containers.RepeatedCompositeFieldContainer[SchemaFact]
+    def __init__(self, tenant: _Optional[str] = ..., applied: _Optional[str] = ..., fingerprint: _Optional[str] = ..., facts: _Optional[_Iterable[_Union[SchemaFact, _Mapping]]] = ...) -> None: ...
+
+class AppliedMigrations(_message.Message):
+    __slots__ = ("digest", "names")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, digest: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class InspectSchemasResponse(_message.Message):
+    __slots__ = ("states", "applied", "postgres_major")
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    POSTGRES_MAJOR_FIELD_NUMBER: _ClassVar[int]
+    states: _containers.RepeatedCompositeFieldContainer[SchemaState]
+    applied: _containers.RepeatedCompositeFieldContainer[AppliedMigrations]
+    postgres_major: int
+    def __init__(self, states: _Optional[_Iterable[_Union[SchemaState, _Mapping]]] = ..., applied: _Optional[_Iterable[_Union[AppliedMigrations, _Mapping]]] = ..., postgres_major: _Optional[int] = ...) -> None: ...
+
+class ScriptPart(_message.Message):
+    __slots__ = ("expected", "statements", "atomic", "fingerprint")
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    STATEMENTS_FIELD_NUMBER: _ClassVar[int]
+    ATOMIC_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    expected: str
+    statements: _containers.RepeatedScalarFieldContainer[str]
+    atomic: bool
+    fingerprint: str
+    def __init__(self, expected: _Optional[str] = ..., statements: _Optional[_Iterable[str]] = ..., atomic: _Optional[bool] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+
+class RunScriptRequest(_message.Message):
+    __slots__ = ("tenants", "parts", "lock_timeout_ms")
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    LOCK_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    tenants: _containers.RepeatedScalarFieldContainer[str]
+    parts: _containers.RepeatedCompositeFieldContainer[ScriptPart]
+    lock_timeout_ms: int
+    def __init__(self, tenants: _Optional[_Iterable[str]] = ..., parts: _Optional[_Iterable[_Union[ScriptPart, _Mapping]]] = ..., lock_timeout_ms: _Optional[int] = ...) -> None: ...
+
+class ScriptOutcome(_message.Message):
+    __slots__ = ("tenant", "parts_done", "seconds", "failure", "sqlstate", "differs")
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    PARTS_DONE_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    SQLSTATE_FIELD_NUMBER: _ClassVar[int]
+    DIFFERS_FIELD_NUMBER: _ClassVar[int]
+    tenant: str
+    parts_done: int
+    seconds: float
+    failure: str
+    sqlstate: str
+    differs: bool
+    def __init__(self, tenant: _Optional[str] = ..., parts_done: _Optional[int] = ..., seconds: _Optional[float] = ..., failure: _Optional[str] = ..., sqlstate: _Optional[str] = ..., differs: _Optional[bool] = ...) -> None: ...
+
+class RunScriptResponse(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[ScriptOutcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[ScriptOutcome, _Mapping]]] = ...) -> None: ...

@@ -14,17 +14,20 @@ from typing import Any, Final
 import grpc
 import psycopg
 from psycopg import errors as pg_errors
+from psycopg.conninfo import make_conninfo
 
 from mtdd_router.errors import InvalidTenantName
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.server.auth import Authorize, Permission
 from mtdd_router.server.config import ServerConfig
-from mtdd_router.server.control import connect
+from mtdd_router.server.control import AsyncConnection, connect
 from mtdd_router.server.identifiers import InvalidIdentifier
 from mtdd_router.server.inventory import Inventory
 from mtdd_router.server.logs import describe, get_logger
 from mtdd_router.server.namespaces import AlreadyExists, Namespaces, NotPossible
 from mtdd_router.server.placements import PlacementTable
+from mtdd_router.server.schemas import Schemas
+from mtdd_router.server.scripts import Scripts
 from mtdd_router.server.updates import NoSuchTenant, update_placement
 from mtdd_router.server.version import server_version
 from mtdd_router.types import Placement, TenantState, validate_tenant_name
@@ -33,6 +36,12 @@ from mtdd_router.wire.placements import (
     placement_from_message,
     placement_message,
     state_from_message,
+)
+from mtdd_router.wire.schemas import (
+    detail_from_message,
+    outcome_message,
+    part_from_message,
+    states_message,
 )
 
 __all__ = ["Load", "ShardAdminService"]
@@ -127,7 +136,7 @@ class ShardAdminService:
             if placement.state not in (TenantState.CREATING, TenantState.ACTIVE):
                 raise InvalidPlacement("A new placement is creating or active.")
             try:
-                stored = await namespaces.create(placement)
+                stored = await namespaces.create(placement, request.sql)
             finally:
                 self._placements.forget(tenant)
         return admin_pb.CreateNamespaceResponse(placement=placement_message(stored))
@@ -199,6 +208,41 @@ class ShardAdminService:
             sizes = await Inventory(namespaces).sizes(list(request.tenants))
         return admin_pb.GetSizesResponse(bytes_by_tenant=sizes)
 
+    async def InspectSchemas(  # noqa: N802
+        self, request: admin_pb.InspectSchemasRequest, context: Context
+    ) -> admin_pb.InspectSchemasResponse:
+        """Read which migrations tenants have, and what their catalogs hold."""
+        async with self._call("InspectSchemas", "", context) as namespaces:
+            schemas = Schemas(namespaces.connection, self._connect_to)
+            states = await schemas.inspect(
+                list(request.tenants), detail_from_message(request.detail)
+            )
+        return states_message(states)
+
+    async def RunScript(  # noqa: N802
+        self, request: admin_pb.RunScriptRequest, context: Context
+    ) -> admin_pb.RunScriptResponse:
+        """Run one script on each of some tenants."""
+        async with self._call("RunScript", "", context) as namespaces:
+            scripts = Scripts(
+                namespaces.connection,
+                self._connect_to,
+                extension_schema=self._config.extension_schema,
+                lock_timeout_ms=request.lock_timeout_ms,
+            )
+            parts = [part_from_message(part) for part in request.parts]
+            outcomes = [outcome async for outcome in scripts.run(request.tenants, parts)]
+        return admin_pb.RunScriptResponse(outcomes=map(outcome_message, outcomes))
+
+    @asynccontextmanager
+    async def _connect_to(self, database: str) -> AsyncIterator[AsyncConnection]:
+        dsn = make_conninfo(self._config.dsn.get_secret_value(), dbname=database)
+        connection = await connect(dsn, self._config.postgres.connect_timeout)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
     @asynccontextmanager
     async def _call(self, method: str, tenant: str, context: Context) -> AsyncIterator[Namespaces]:
         """Check the permission, lend a connection, and turn exceptions into status codes."""
@@ -243,7 +287,7 @@ class ShardAdminService:
             cursor = await connection.execute("SELECT shard_id FROM mtdd.shard")
             row = await cursor.fetchone()
             assert row is not None
-            yield Namespaces(connection, row[0], reserved=frozenset({config.extension_schema}))
+            yield Namespaces(connection, row[0], extension_schema=config.extension_schema)
         finally:
             await connection.close()
 

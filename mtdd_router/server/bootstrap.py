@@ -68,6 +68,43 @@ _SCRIPTS: Final = (
     CREATE TRIGGER placements_emptied AFTER TRUNCATE ON mtdd.placement
     FOR EACH STATEMENT EXECUTE FUNCTION mtdd.placements_emptied();
     """,
+    # A tenant's tables may be read by its own role alone. What is not a plain table, or
+    # has policies, might run the tenant's code, which could leave the role.
+    """
+    CREATE FUNCTION mtdd.applied_migrations(tenants text[])
+    RETURNS TABLE (tenant text, applied text[])
+    LANGUAGE plpgsql AS $body$
+    DECLARE
+        found record;
+    BEGIN
+        FOR found IN
+            SELECT p.tenant, p.role, p.namespace
+              FROM mtdd.placement p
+              JOIN pg_catalog.pg_namespace n ON n.nspname = p.namespace
+              JOIN pg_catalog.pg_class c
+                ON c.relnamespace = n.oid AND c.relname = 'django_migrations'
+             WHERE p.tenant = ANY (tenants) AND p.isolation = 'schema'
+               AND c.relkind = 'r' AND NOT c.relrowsecurity
+        LOOP
+            PERFORM pg_catalog.set_config('role', found.role, true);
+            RETURN QUERY EXECUTE pg_catalog.format(
+                'SELECT %L::text, pg_catalog.array_agg(app || ''.'' || name)'
+                ' FROM %I.django_migrations',
+                found.tenant, found.namespace
+            );
+        END LOOP;
+        PERFORM pg_catalog.set_config('role', 'none', true);
+    END
+    $body$;
+    REVOKE ALL ON FUNCTION mtdd.applied_migrations(text[]) FROM PUBLIC;
+
+    CREATE TABLE mtdd.script_progress (
+        namespace text REFERENCES mtdd.placement (namespace) ON DELETE CASCADE,
+        script text,
+        statements integer NOT NULL,
+        PRIMARY KEY (namespace, script)
+    );
+    """,
 )
 
 log = get_logger(__name__)

@@ -38,16 +38,20 @@ class Namespaces:
     """Namespaces on a connection that does nothing else meanwhile."""
 
     def __init__(
-        self, connection: AsyncConnection, shard_id: UUID, *, reserved: frozenset[str] = frozenset()
+        self, connection: AsyncConnection, shard_id: UUID, *, extension_schema: str
     ) -> None:
         self.connection = connection
         self.mark = mark(shard_id)
-        self._reserved = reserved
+        self._extension_schema = extension_schema
 
     # Create
 
-    async def create(self, placement: Placement) -> Placement:
+    async def create(self, placement: Placement, script: str = "") -> Placement:
         """Make the placement and what it names, and return it as stored.
+
+        Args:
+            placement: what to make.
+            script: SQL to run in a schema that is new, as its role, in the same transaction.
 
         Raises:
             AlreadyExists: if the tenant, namespace or role is taken.
@@ -57,9 +61,11 @@ class Namespaces:
         check_identifier("namespace", placement.namespace)
         check_identifier("role", placement.role)
         for name in (placement.namespace, placement.role):
-            if name in self._reserved:
+            if name == self._extension_schema:
                 raise AlreadyExists(f"The name {name!r} is used by the shard itself.")
         if placement.isolation is Isolation.DATABASE:
+            if script:
+                raise NotPossible("A script runs where a schema is made, not where a database is.")
             return await self._create_database(placement)
         async with self.transaction():
             stored = await self._place(placement, placement.state)
@@ -67,7 +73,7 @@ class Namespaces:
             # must not silently get an empty one.
             if stored.state is TenantState.CREATING or stored.epoch == placement.epoch:
                 await self._make_role(stored.role)
-                await self._make_schema(stored)
+                await self._make_schema(stored, script)
             return stored
 
     async def _place(self, placement: Placement, state: TenantState) -> Placement:
@@ -153,13 +159,18 @@ class Namespaces:
         )
         return value
 
-    async def _make_schema(self, placement: Placement) -> None:
+    async def _make_schema(self, placement: Placement, script: str) -> None:
         schema, role = sql.Identifier(placement.namespace), sql.Identifier(placement.role)
         owner = await self._schema_owner(placement.namespace)
         if owner is None:
             await self._run("CREATE SCHEMA {} AUTHORIZATION {}", schema, role)
             await self._run("SET LOCAL ROLE {}", role)
             await self._run("COMMENT ON SCHEMA {} IS {}", schema, sql.Literal(self.mark))
+            if script:
+                path = sql.SQL(", ").join([schema, sql.Identifier(self._extension_schema)])
+                await self._run("SET LOCAL search_path = {}", path)
+                await self.connection.execute(script.encode())
+                await self._run("SET LOCAL search_path = ''")
             await self._run("SET LOCAL ROLE NONE")
         elif owner != placement.role:
             raise AlreadyExists(
