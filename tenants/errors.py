@@ -12,6 +12,8 @@
      |    +-- ShardIdentityChanged
      |    +-- ShardInUse
      |    +-- NoShardAvailable
+     +-- InvalidMigrationTarget         (also ValueError)
+     +-- MigrationRunError
      +-- TenantError
           +-- TenantAlreadyExists
           +-- TenantBusy
@@ -28,9 +30,11 @@ the message.
 from mtdd_router.errors import MTDDError, TenantError
 
 __all__ = [
+    "InvalidMigrationTarget",
     "InvalidShard",
     "InvalidShardAddress",
     "MigrationFailed",
+    "MigrationRunError",
     "NoShardAvailable",
     "NotAShardServer",
     "OperationInterrupted",
@@ -81,6 +85,14 @@ class ShardInUse(ShardRegistryError):
 
 class NoShardAvailable(ShardRegistryError):
     """No shard can take a new tenant; register one, or let one accept tenants."""
+
+
+class InvalidMigrationTarget(MTDDError, ValueError):
+    """There is no such migration."""
+
+
+class MigrationRunError(MTDDError):
+    """Tenants cannot be migrated now: another run is under way, or there is none to resume."""
 
 
 class TenantAlreadyExists(TenantError):

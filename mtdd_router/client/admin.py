@@ -155,7 +155,12 @@ class ShardAdmin:
         return states_from_message(answer)
 
     def run_script(
-        self, tenants: Iterable[str], parts: Iterable[ScriptPart], *, lock_timeout: float = 0.0
+        self,
+        tenants: Iterable[str],
+        parts: Iterable[ScriptPart],
+        *,
+        lock_timeout: float = 0.0,
+        fail_fast: bool = False,
     ) -> list[ScriptOutcome]:
         """Run *parts* on each of *tenants*, and return what became of it.
 
@@ -163,11 +168,13 @@ class ShardAdmin:
             tenants: where; one that fails does not stop the others.
             parts: in order.
             lock_timeout: bounds each wait for a lock, in seconds; zero does not.
+            fail_fast: begin no more once one has failed; those have no outcome.
         """
         request = admin_pb.RunScriptRequest(
             tenants=tenants,
             parts=map(part_message, parts),
             lock_timeout_ms=round(lock_timeout * 1000),
+            fail_fast=fail_fast,
         )
         answer = self._call("RunScript", request, admin_pb.RunScriptResponse)
         return [outcome_from_message(outcome) for outcome in answer.outcomes]

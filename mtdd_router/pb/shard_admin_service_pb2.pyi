@@ -197,14 +197,16 @@ class ScriptPart(_message.Message):
     def __init__(self, expected: _Optional[str] = ..., statements: _Optional[_Iterable[str]] = ..., atomic: _Optional[bool] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
 class RunScriptRequest(_message.Message):
-    __slots__ = ("tenants", "parts", "lock_timeout_ms")
+    __slots__ = ("tenants", "parts", "lock_timeout_ms", "fail_fast")
     TENANTS_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     LOCK_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    FAIL_FAST_FIELD_NUMBER: _ClassVar[int]
     tenants: _containers.RepeatedScalarFieldContainer[str]
     parts: _containers.RepeatedCompositeFieldContainer[ScriptPart]
     lock_timeout_ms: int
-    def __init__(self, tenants: _Optional[_Iterable[str]] = ..., parts: _Optional[_Iterable[_Union[ScriptPart, _Mapping]]] = ..., lock_timeout_ms: _Optional[int] = ...) -> None: ...
+    fail_fast: bool
+    def __init__(self, tenants: _Optional[_Iterable[str]] = ..., parts: _Optional[_Iterable[_Union[ScriptPart, _Mapping]]] = ..., lock_timeout_ms: _Optional[int] = ..., fail_fast: _Optional[bool] = ...) -> None: ...
 
 class ScriptOutcome(_message.Message):
     __slots__ = ("tenant", "parts_done", "seconds", "failure", "sqlstate", "differs")

@@ -231,7 +231,11 @@ class ShardAdminService:
                 lock_timeout_ms=request.lock_timeout_ms,
             )
             parts = [part_from_message(part) for part in request.parts]
-            outcomes = [outcome async for outcome in scripts.run(request.tenants, parts)]
+            outcomes = []
+            async for outcome in scripts.run(request.tenants, parts):
+                outcomes.append(outcome)
+                if request.fail_fast and outcome.failure:
+                    break
         return admin_pb.RunScriptResponse(outcomes=map(outcome_message, outcomes))
 
     @asynccontextmanager

@@ -8,13 +8,15 @@ registry's database: an operation's steps must be visible while it runs.
 from tenants.services.contents import Contents, measure_contents
 from tenants.services.execution import run_for_tenant
 from tenants.services.findings import Finding, FindingKind, ShardReport
-from tenants.services.migrations import (
-    MigrationOutcome,
-    MigrationResult,
-    MigrationTarget,
-    migrate_tenant,
+from tenants.services.migrating.batches import Limits
+from tenants.services.migrating.planning import MigrationTarget
+from tenants.services.migrating.results import MigrationOutcome, MigrationResult
+from tenants.services.migrating.runs import (
+    DEFAULT_PARALLEL,
     migrate_tenants,
+    resume_migrations,
 )
+from tenants.services.migrating.single import migrate_tenant
 from tenants.services.repair import check_shards
 from tenants.services.shards import (
     ShardStatus,
@@ -36,9 +38,11 @@ from tenants.services.tenants import (
 )
 
 __all__ = [
+    "DEFAULT_PARALLEL",
     "Contents",
     "Finding",
     "FindingKind",
+    "Limits",
     "MigrationOutcome",
     "MigrationResult",
     "MigrationTarget",
@@ -59,6 +63,7 @@ __all__ = [
     "register_shard",
     "remove_shard",
     "rename_tenant",
+    "resume_migrations",
     "run_for_tenant",
     "tenant_sizes",
     "unfreeze_tenant",

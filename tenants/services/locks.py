@@ -7,7 +7,7 @@ the operation's own transactions; and it survives a pooler in transaction mode.
 It holds no snapshot and no row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -17,9 +17,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from mtdd_router.errors import RegistryUnavailable
 from tenants.errors import TenantBusy
 
-__all__ = ["tenant_lock"]
+__all__ = ["migration_run_lock", "tenant_lock", "tenant_locks"]
 
-_LOCK: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended('mtdd:tenant:' || %s, 0))"
+_TENANT: Final = "mtdd:tenant:"
+_RUN: Final = "mtdd:migration run"
+_LOCK: Final = (
+    "SELECT key FROM unnest(%s::text[]) AS key"
+    " WHERE pg_try_advisory_xact_lock(hashtextextended(key, 0))"
+)
 
 
 @contextmanager
@@ -32,11 +37,42 @@ def tenant_lock(*names: str) -> Iterator[None]:
         RuntimeError: inside a transaction of the registry's database, which would hide
             the operation's steps, and might undo them after the shard has done its part.
     """
+    with tenant_locks(names) as held:
+        busy = sorted(set(names) - held)
+        if busy:
+            raise TenantBusy(
+                f"Another operation on tenant {busy[0]!r} is under way; "
+                "try again when it has ended."
+            )
+        yield
+
+
+@contextmanager
+def tenant_locks(names: Iterable[str]) -> Iterator[frozenset[str]]:
+    """Hold the right to change those of the tenants *names* that nobody else is changing.
+
+    Raises: as `tenant_lock`, but not TenantBusy.
+    """
+    with _locks([_TENANT + name for name in sorted(set(names))]) as held:
+        yield frozenset(key.removeprefix(_TENANT) for key in held)
+
+
+@contextmanager
+def migration_run_lock() -> Iterator[bool]:
+    """Hold the right to migrate tenants in number, or learn that somebody else has it.
+
+    Raises: as `tenant_lock`, but not TenantBusy.
+    """
+    with _locks([_RUN]) as held:
+        yield bool(held)
+
+
+@contextmanager
+def _locks(keys: list[str]) -> Iterator[list[str]]:
     _refuse_transaction()
     connection = connections[DEFAULT_DB_ALIAS].copy()
     try:
-        _acquire(connection, sorted(set(names)))
-        yield
+        yield _acquire(connection, keys)
     finally:
         # Closing alone would end the transaction a moment later, and the next operation
         # would be told that this one is under way.
@@ -58,20 +94,14 @@ def _refuse_transaction() -> None:
         raise RegistryUnavailable(f"The registry's database cannot be used: {exc}") from exc
 
 
-def _acquire(connection: BaseDatabaseWrapper, names: list[str]) -> None:
+def _acquire(connection: BaseDatabaseWrapper, keys: list[str]) -> list[str]:
+    """Return those of *keys* whose locks the connection's transaction holds now."""
     try:
         connection.set_autocommit(False)
         with connection.cursor() as cursor:
             # A long migration must not lose its lock to a limit on idle transactions.
             cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            for name in names:
-                cursor.execute(_LOCK, [name])
-                if cursor.fetchone() != (True,):
-                    raise TenantBusy(
-                        f"Another operation on tenant {name!r} is under way; "
-                        "try again when it has ended."
-                    )
+            cursor.execute(_LOCK, [keys])
+            return [row[0] for row in cursor.fetchall()]
     except Error as exc:
-        raise RegistryUnavailable(
-            f"The registry's database could not give the lock of {', '.join(names)}: {exc}"
-        ) from exc
+        raise RegistryUnavailable(f"The registry's database could not give a lock: {exc}") from exc

@@ -22,7 +22,7 @@ from tenants.services.agreement import record
 from tenants.services.findings import Finding, FindingKind, ShardReport
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_lock
-from tenants.services.migrations import is_migrated
+from tenants.services.migrating.single import is_migrated
 from tenants.services.routes import forget
 from tenants.services.shards import get_shard, identify_as
 from tenants.services.tenants import activate, finish_deletion, remove_unfinished

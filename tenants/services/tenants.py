@@ -28,7 +28,9 @@ from tenants.models import Shard, Tenant
 from tenants.services.agreement import agree, drop_leftovers, find_placement, record
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_lock
-from tenants.services.migrations import apply_migrations
+from tenants.services.migrating.batches import Limits
+from tenants.services.migrating.planning import NEWEST
+from tenants.services.migrating.single import run_django
 from tenants.services.placement import choose_shard, new_namespace, require_shard
 from tenants.services.routes import forget
 
@@ -256,7 +258,7 @@ def _insert(name: str, shard: Shard, isolation: Isolation) -> Tenant:
 def _provision(tenant: Tenant, admin: ShardAdmin) -> None:
     try:
         admin.create_namespace(tenant.placement())
-        apply_migrations(tenant.name)
+        run_django(tenant, NEWEST, Limits())
     # Also Ctrl-C must not leave half a tenant, if that can be helped.
     except BaseException as exc:
         _undo(tenant, admin, exc)

@@ -1,27 +1,28 @@
 """``migrate_tenants``: bring tenants to the newest migrations."""
 
-import sys
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from mtdd_router.types import TenantState
 from tenants import services
 from tenants.management.base import RegistryCommand
 from tenants.management.output import counted, styled
+from tenants.management.progress import MigrationProgress
 from tenants.models import Tenant
-from tenants.services.migrations import DEFAULT_PARALLEL, MigrationOutcome
+from tenants.services import DEFAULT_PARALLEL, MigrationOutcome, MigrationResult
 
 
 class Command(RegistryCommand):
-    """Migrate tenants, several at a time; one that fails does not stop the others."""
+    """Migrate tenants; one that fails does not stop the others."""
 
-    help = "Run Django's migrate for all tenants, or for those that are named."
+    help = (
+        "Migrate all tenants, or those that are named. Django migrates one tenant of each "
+        "schema state, the others follow by the same SQL."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -38,10 +39,16 @@ class Command(RegistryCommand):
             help="Only this tenant; may be given several times.",
         )
         parser.add_argument(
-            "--parallel",
+            "--resume",
+            action="store_true",
+            help="Go on with the last run where it stopped, and try its failures again.",
+        )
+        parser.add_argument(
+            "--canary",
             type=int,
-            default=DEFAULT_PARALLEL,
-            help=f"How many at a time (default: {DEFAULT_PARALLEL}).",
+            default=0,
+            metavar="N",
+            help="Migrate N tenants first, and the others only if none of these fails.",
         )
         parser.add_argument(
             "--fail-fast", action="store_true", help="Begin no more once one has failed."
@@ -49,51 +56,69 @@ class Command(RegistryCommand):
         parser.add_argument(
             "--fake", action="store_true", help="Record the migrations without running them."
         )
+        parser.add_argument(
+            "--parallel",
+            type=int,
+            default=DEFAULT_PARALLEL,
+            help=f"How many batches at a time on each shard (default: {DEFAULT_PARALLEL}).",
+        )
+        defaults = services.Limits()
+        parser.add_argument(
+            "--lock-timeout",
+            type=float,
+            default=defaults.lock_timeout,
+            metavar="SECONDS",
+            help="Longest wait for a lock, so that nobody's queries queue behind it (default: "
+            f"{defaults.lock_timeout:g}); tried {defaults.lock_retries + 1} times.",
+        )
 
     def run(self, options: dict[str, Any]) -> None:
-        if options["parallel"] < 1:
-            raise CommandError("--parallel must be 1 or more.")
-        tenants = _chosen(options["shard"], options["tenants"])
-        target = services.MigrationTarget(
-            options["app_label"], options["migration_name"], options["fake"]
+        _refuse_contradictions(options)
+        limits = services.Limits(
+            lock_timeout=options["lock_timeout"], fail_fast=options["fail_fast"]
         )
-        results: list[services.MigrationResult] = []
-        interrupted = False
-        with self._progress(options) as progress:
-            task = progress.add_task("tenants", total=len(tenants))
+        results: list[MigrationResult] = []
+        wanted, interrupted = 0, False
+        with MigrationProgress(shown=options["verbosity"] > 0) as progress:
 
-            def came(result: services.MigrationResult) -> None:
+            def came(result: MigrationResult) -> None:
                 results.append(result)
-                progress.advance(task)
+                progress.came(result)
                 if options["verbosity"] > 1 or result.outcome is not MigrationOutcome.UNCHANGED:
                     self._tell(result)
 
+            def begin(tenants: list[Tenant]) -> None:
+                nonlocal wanted
+                wanted = len(tenants)
+                progress.begin(tenants)
+
             try:
-                services.migrate_tenants(
-                    tenants,
-                    target=target,
-                    parallel=options["parallel"],
-                    fail_fast=options["fail_fast"],
-                    on_result=came,
-                )
+                if options["resume"]:
+                    services.resume_migrations(
+                        parallel=options["parallel"],
+                        limits=limits,
+                        on_begin=begin,
+                        on_result=came,
+                    )
+                else:
+                    target = services.MigrationTarget(
+                        options["app_label"], options["migration_name"], options["fake"]
+                    )
+                    tenants = _chosen(options["shard"], options["tenants"])
+                    begin(tenants)
+                    services.migrate_tenants(
+                        tenants,
+                        target=target,
+                        parallel=options["parallel"],
+                        limits=limits,
+                        canary=options["canary"],
+                        on_result=came,
+                    )
             except KeyboardInterrupt:
                 interrupted = True
-        self._conclude(results, len(tenants), interrupted=interrupted)
+        self._conclude(results, wanted, interrupted=interrupted)
 
-    def _progress(self, options: dict[str, Any]) -> Progress:
-        # On stderr, where it can neither be piped nor spoil JSON.
-        shown = sys.stderr.isatty() and options["verbosity"] > 0
-        return Progress(
-            "{task.description}",
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not shown,
-        )
-
-    def _tell(self, result: services.MigrationResult) -> None:
+    def _tell(self, result: MigrationResult) -> None:
         line = styled(result.outcome)
         line.pad_right(10 - len(line.plain))
         line.append(f"{result.tenant} ({result.shard})")
@@ -103,9 +128,7 @@ class Command(RegistryCommand):
             line.append(f": {result.error}")
         self.output.text(line)
 
-    def _conclude(
-        self, results: list[services.MigrationResult], wanted: int, *, interrupted: bool
-    ) -> None:
+    def _conclude(self, results: list[MigrationResult], wanted: int, *, interrupted: bool) -> None:
         counts = Counter(result.outcome for result in results)
         not_begun = wanted - len(results)
         self.output.data(
@@ -120,7 +143,7 @@ class Command(RegistryCommand):
         if interrupted:
             raise CommandError(
                 f"Interrupted with {counted(not_begun, 'tenant')} not begun. "
-                "Run it again to do the rest.",
+                "Add --resume to do the rest.",
                 returncode=130,
             )
         failed = [result.tenant for result in results if result.outcome is MigrationOutcome.FAILED]
@@ -128,8 +151,18 @@ class Command(RegistryCommand):
             shown = escape(", ".join(sorted(failed)[:5])) + (", ..." if len(failed) > 5 else "")
             raise CommandError(
                 f"{len(failed)} of {counted(wanted, 'tenant')} failed ({shown}); "
-                "run it again once the cause is mended."
+                "once the cause is mended, add --resume to try them again."
             )
+
+
+def _refuse_contradictions(options: dict[str, Any]) -> None:
+    if options["parallel"] < 1:
+        raise CommandError("--parallel must be 1 or more.")
+    if options["canary"] < 0 or options["lock_timeout"] < 0:
+        raise CommandError("--canary and --lock-timeout must not be negative.")
+    chooses = ("app_label", "shard", "tenants", "fake", "canary")
+    if options["resume"] and any(options[choice] for choice in chooses):
+        raise CommandError("--resume goes on with what the last run was for; name nothing else.")
 
 
 def _chosen(shard: str | None, names: list[str] | None) -> list[Tenant]:

@@ -14,7 +14,8 @@ from django.db import connections
 from mtdd_router.embedded.ports import choose_port
 from tenants import services
 from tenants.models import Shard, Tenant
-from tenants.services.migrations import MigrationTarget
+from tenants.services import MigrationTarget
+from tenants.services.locks import tenant_lock
 from tests.integration.tenants.conftest import kill, names, run, run_json
 
 BACK = MigrationTarget("auth", "0011_update_proxy_permissions")
@@ -198,11 +199,13 @@ def test_migrate_tenants_says_what_became_of_each(abc, tenant_factory):
 
 def test_migrate_tenants_fails_if_one_does_and_the_json_stays_one_document(abc):
     out = io.StringIO()
-    with pytest.raises(CommandError, match=r"1 of 1 tenant failed \(abc\)"):
-        call_command("migrate_tenants", "auth", "9999", "--json", stdout=out)
+    with tenant_lock("abc"), pytest.raises(CommandError, match=r"1 of 1 tenant failed \(abc\)"):
+        call_command("migrate_tenants", "auth", "0011", "--json", stdout=out)
     data = json.loads(out.getvalue())
     assert data["counts"]["failed"] == 1
     assert "'abc'" in data["results"][0]["error"]
+    with pytest.raises(CommandError, match=r"No migration of 'auth' begins with '9999'"):
+        run("migrate_tenants", "auth", "9999")
     with pytest.raises(CommandError, match=r"Not on shard 'shard2': abc"):
         run("migrate_tenants", "--tenant=abc", "--shard=shard2")
     with pytest.raises(CommandError, match=r"--parallel"):

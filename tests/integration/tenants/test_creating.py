@@ -189,13 +189,13 @@ def test_a_tenant_created_while_its_shard_dies_is_named_and_repairable(
 ):
     from tenants.services import tenants as module
 
-    migrate = module.apply_migrations
+    migrate = module.run_django
 
-    def kill_then_migrate(name):
+    def kill_then_migrate(*arguments):
         kill(spare_server)
-        return migrate(name)
+        return migrate(*arguments)
 
-    monkeypatch.setattr(module, "apply_migrations", kill_then_migrate)
+    monkeypatch.setattr(module, "run_django", kill_then_migrate)
     with pytest.raises(OperationInterrupted, match=r"'abc'.*'spare'.*check_shards --repair"):
         services.create_tenant("abc")
     monkeypatch.undo()

@@ -1,8 +1,4 @@
-"""Shards and tenants, as rows of the registry's database.
-
-Saving a row changes a row. No model creates a schema or calls a shard: that is
-what ``tenants.services`` does, in an order that survives an interruption.
-"""
+"""Shards and tenants, and where a tenant lives."""
 
 from typing import Final
 

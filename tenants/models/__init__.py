@@ -1,0 +1,10 @@
+"""The registry's tables.
+
+Saving a row changes a row. No model creates a schema or calls a shard: that is
+what ``tenants.services`` does, in an order that survives an interruption.
+"""
+
+from tenants.models.migrations import MigrationItem, MigrationRun
+from tenants.models.placement import SHARD_NAME_MAX_LENGTH, Shard, Tenant
+
+__all__ = ["SHARD_NAME_MAX_LENGTH", "MigrationItem", "MigrationRun", "Shard", "Tenant"]

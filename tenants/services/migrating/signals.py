@@ -1,0 +1,138 @@
+"""Django's pre_migrate and post_migrate signals, and the rows that its own receivers make.
+
+Content types and permissions are made on many tenants at once by SQL that does what
+Django's receivers do, whatever numbers a tenant's rows have. Other receivers may do
+anything, and are called for each tenant.
+"""
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any, Final
+
+from django.apps import apps as global_apps
+from django.apps.registry import Apps
+from django.contrib.auth import get_permission_codename
+from django.db import router
+from django.db.models.signals import post_migrate, pre_migrate
+from django.dispatch import Signal
+from django.utils.module_loading import module_has_submodule
+from psycopg import sql
+
+from tenants.services.migrating.planning import Plan
+
+__all__ = ["connect_receivers", "permission_statements", "send_post_migrate", "send_pre_migrate"]
+
+# They change the plan, or do what `permission_statements` does.
+_OF_DJANGO: Final = frozenset(
+    {
+        "django.contrib.contenttypes.management.inject_rename_contenttypes_operations",
+        "django.contrib.contenttypes.management.create_contenttypes",
+        "django.contrib.auth.management.create_permissions",
+    }
+)
+
+
+def connect_receivers() -> None:
+    """Import the apps' management modules, which connect receivers; `migrate` does so too."""
+    for config in global_apps.get_app_configs():
+        if module_has_submodule(config.module, "management"):
+            import_module(".management", config.name)
+
+
+def send_pre_migrate(using: str, plan: Plan, state_apps: Apps) -> bool:
+    """Tell the receivers; return whether others than Django's own were told."""
+    return _send(pre_migrate, using, plan, state_apps)
+
+
+def send_post_migrate(using: str, plan: Plan, state_apps: Apps) -> bool:
+    """Tell the receivers; return whether others than Django's own were told."""
+    return _send(post_migrate, using, plan, state_apps)
+
+
+def _send(signal: Signal, using: str, plan: Plan, state_apps: Apps) -> bool:
+    called: set[str] = set()
+    for config in global_apps.get_app_configs():
+        if config.models_module is None:
+            continue
+        answers = signal.send(
+            sender=config,
+            app_config=config,
+            verbosity=0,
+            interactive=False,
+            using=using,
+            apps=state_apps,
+            plan=plan,
+        )
+        called.update(_path(receiver) for receiver, _ in answers)
+    return not called <= _OF_DJANGO
+
+
+def _path(receiver: Any) -> str:
+    named = getattr(receiver, "__qualname__", type(receiver).__qualname__)
+    return f"{receiver.__module__}.{named}"
+
+
+def permission_statements(using: str, state_apps: Apps) -> list[str]:
+    """Return the SQL that makes missing content types and permissions of the models there."""
+    try:
+        content_type = state_apps.get_model("contenttypes", "ContentType")
+    except LookupError:
+        return []
+    if not router.allow_migrate_model(using, content_type):
+        return []
+    types: list[tuple[str, str]] = []
+    permissions: list[tuple[str, str, str, str]] = []
+    for model in _models(state_apps):
+        options = model._meta
+        key = (options.app_label, options.model_name)
+        types.append(key)
+        builtin = [
+            (get_permission_codename(action, options), f"Can {action} {options.verbose_name_raw}")
+            for action in options.default_permissions
+        ]
+        permissions += [
+            (*key, codename, name) for codename, name in (*builtin, *options.permissions)
+        ]
+    if not types:
+        return []
+    statements = [_INSERT_TYPES.format(values=_values(types))]
+    try:
+        permission = state_apps.get_model("auth", "Permission")
+    except LookupError:
+        return [statement.as_string() for statement in statements]
+    if permissions and router.allow_migrate_model(using, permission):
+        statements.append(_INSERT_PERMISSIONS.format(values=_values(permissions)))
+    return [statement.as_string() for statement in statements]
+
+
+def _models(state_apps: Apps) -> Iterable[Any]:
+    """Yield the models that Django's receivers look at, in their order."""
+    for config in global_apps.get_app_configs():
+        if config.models_module is None:
+            continue
+        try:
+            yield from state_apps.get_app_config(config.label).get_models()
+        except LookupError:
+            continue
+
+
+def _values(rows: Iterable[tuple[str, ...]]) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, map(str, row)))) for row in rows
+    )
+
+
+_INSERT_TYPES: Final = sql.SQL(
+    "INSERT INTO django_content_type (app_label, model)"
+    " SELECT app_label, model FROM (VALUES {values}) AS wanted (app_label, model)"
+    " WHERE NOT EXISTS (SELECT FROM django_content_type AS t"
+    " WHERE t.app_label = wanted.app_label AND t.model = wanted.model)"
+)
+_INSERT_PERMISSIONS: Final = sql.SQL(
+    "INSERT INTO auth_permission (name, content_type_id, codename)"
+    " SELECT wanted.name, t.id, wanted.codename"
+    " FROM (VALUES {values}) AS wanted (app_label, model, codename, name)"
+    " JOIN django_content_type AS t USING (app_label, model)"
+    " WHERE NOT EXISTS (SELECT FROM auth_permission AS p"
+    " WHERE p.content_type_id = t.id AND p.codename = wanted.codename)"
+)

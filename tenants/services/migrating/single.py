@@ -1,0 +1,102 @@
+"""Migrating one tenant through Django."""
+
+import time
+from typing import Final
+
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+
+from mtdd_router.errors import TenantDoesNotExist
+from tenants.errors import InvalidMigrationTarget, MigrationFailed, WrongTenantState
+from tenants.models import Tenant
+from tenants.services.agreement import record
+from tenants.services.identity import open_admin
+from tenants.services.locks import tenant_lock
+from tenants.services.migrating.aliases import migrating_connection
+from tenants.services.migrating.batches import MIGRATABLE, Limits, first_line
+from tenants.services.migrating.planning import NEWEST, MigrationTarget, plan_for
+from tenants.services.migrating.recipes import Recipe
+from tenants.services.migrating.recording import record_migrations
+
+__all__ = ["is_migrated", "migrate_and_record", "migrate_tenant", "run_django"]
+
+_CALL_TIMEOUT: Final = 3600.0
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+
+
+def migrate_tenant(tenant: Tenant, target: MigrationTarget = NEWEST) -> tuple[str, ...]:
+    """Migrate one tenant, and return the migrations applied, or undone.
+
+    Raises:
+        TenantBusy, TenantDoesNotExist, WrongTenantState: naming the tenant.
+        InvalidMigrationTarget: if there is no such migration.
+        MigrationFailed: naming the tenant; migrations before the failing one stay.
+    """
+    recipe = migrate_and_record(tenant, target, Limits())
+    return () if recipe is None else recipe.changed
+
+
+def migrate_and_record(tenant: Tenant, target: MigrationTarget, limits: Limits) -> Recipe | None:
+    """Migrate one tenant, and return how; None if nothing was to do.
+
+    Raises:
+        As `migrate_tenant`.
+    """
+    locked = tenant.name
+    with tenant_lock(locked):
+        try:
+            tenant.refresh_from_db(fields=("name", "state", "epoch"))
+        except Tenant.DoesNotExist:
+            raise TenantDoesNotExist(f"Tenant {locked!r} has been deleted.") from None
+        if tenant.name != locked:
+            raise TenantDoesNotExist(f"Tenant {locked!r} is called {tenant.name!r} now.")
+        if tenant.state not in MIGRATABLE:
+            raise WrongTenantState(f"Tenant {tenant.name!r} is {tenant.state}; it is not migrated.")
+        recipe = run_django(tenant, target, limits)
+        if recipe is not None:
+            record(tenant, migrated_at=timezone.now())
+    return recipe
+
+
+def run_django(tenant: Tenant, target: MigrationTarget, limits: Limits) -> Recipe | None:
+    """Migrate one tenant, in any state, and return how; the caller holds its lock.
+
+    Raises:
+        InvalidMigrationTarget: if there is no such migration.
+        MigrationFailed: naming the tenant; migrations before the failing one stay.
+    """
+    pause = limits.lock_pause
+    for attempt in range(limits.lock_retries + 1):
+        try:
+            with (
+                migrating_connection(tenant.name) as connection,
+                open_admin(tenant.shard, timeout=_CALL_TIMEOUT) as admin,
+            ):
+                return record_migrations(
+                    connection, admin, target, lock_timeout=limits.lock_timeout
+                )
+        except InvalidMigrationTarget:
+            raise
+        # A migration is anybody's code, and may fail with anything.
+        except Exception as exc:
+            if attempt == limits.lock_retries or not _waited_for_a_lock(exc):
+                raise MigrationFailed(
+                    f"Tenant {tenant.name!r} could not be migrated: {first_line(exc)}"
+                ) from exc
+        time.sleep(pause)
+        pause *= 2
+    raise AssertionError("The last attempt returns or raises.")
+
+
+def is_migrated(tenant: str) -> bool:
+    """Whether every migration has been applied to the tenant.
+
+    Raises:
+        django.db.Error, MTDDError: if the tenant cannot be asked.
+    """
+    with migrating_connection(tenant) as connection:
+        return not plan_for(MigrationExecutor(connection), NEWEST)
+
+
+def _waited_for_a_lock(exc: BaseException) -> bool:
+    return getattr(exc.__cause__, "sqlstate", None) == _LOCK_NOT_AVAILABLE
