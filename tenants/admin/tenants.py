@@ -21,7 +21,7 @@ from tenants import services
 from tenants.admin.badges import badge, link, size
 from tenants.admin.base import ServiceAdmin
 from tenants.admin.generics import ModelChoiceField, ModelForm
-from tenants.errors import ShardRegistryError, TenantAlreadyExists
+from tenants.errors import MigrationRunError, ShardRegistryError, TenantAlreadyExists
 from tenants.models import Shard, Tenant
 from tenants.services import MigrationOutcome
 
@@ -197,7 +197,11 @@ class TenantAdmin(ServiceAdmin[Tenant]):
 
     @admin.action(description=_("Migrate to the newest migrations"), permissions=["change"])
     def migrate_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
-        results = services.migrate_tenants(queryset.select_related("shard"))
+        try:
+            results = services.migrate_tenants(queryset.select_related("shard"))
+        except MigrationRunError as exc:
+            self.message_user(request, str(exc), messages.ERROR)
+            return
         good = (MigrationOutcome.MIGRATED, MigrationOutcome.UNCHANGED)
         for result in results:
             if result.outcome not in good:

@@ -135,12 +135,18 @@ class _Executor(MigrationExecutor):
     """Django's executor, telling the recording where a migration begins and ends."""
 
     def __init__(
-        self, connection: BaseDatabaseWrapper, recording: Recording, admin: ShardAdmin
+        self,
+        connection: BaseDatabaseWrapper,
+        recording: Recording,
+        admin: ShardAdmin,
+        *,
+        for_others: bool,
     ) -> None:
         super().__init__(connection)
         self._tenant: str = connection.alias
         self._recording = recording
         self._admin = admin
+        self._for_others = for_others
         self.recorder = _Recorder(connection, recording)
 
     def apply_migration(
@@ -188,6 +194,8 @@ class _Executor(MigrationExecutor):
         return Step(migration, backwards, before, reproducible)
 
     def _end(self, step: Step) -> None:
+        if not self._for_others:
+            return
         states = self._admin.inspect_schemas([self._tenant], SchemaDetail.FINGERPRINT)
         step.fingerprint = states[self._tenant].fingerprint
 
@@ -212,6 +220,7 @@ def record_migrations(
     target: MigrationTarget,
     *,
     lock_timeout: float = 0.0,
+    for_others: bool = True,
 ) -> Recipe | None:
     """Let Django migrate the connection's tenant, and return how; None if nothing was to do.
 
@@ -220,6 +229,7 @@ def record_migrations(
         admin: of the tenant's shard.
         target: where to.
         lock_timeout: bounds each wait for a lock, in seconds; zero does not.
+        for_others: whether the recipe is to be used; otherwise it has no fingerprints.
 
     Raises:
         InvalidMigrationTarget: if there is no such target.
@@ -227,7 +237,7 @@ def record_migrations(
     """
     connect_receivers()
     recording = Recording()
-    executor = _Executor(connection, recording, admin)
+    executor = _Executor(connection, recording, admin, for_others=for_others)
     plan = plan_for(executor, target)
     if not plan:
         return None
@@ -247,14 +257,16 @@ def record_migrations(
     after = _final_apps(state)
     tells_after = send_post_migrate(connection.alias, plan, after)
     permissions = [] if tells_after else permission_statements(connection.alias, after)
-    state_of = admin.inspect_schemas([connection.alias], SchemaDetail.FACTS)[connection.alias]
+    end = None
+    if for_others:
+        end = admin.inspect_schemas([connection.alias], SchemaDetail.FACTS)[connection.alias]
     return Recipe(
         tenant=connection.alias,
         applied=applied_digest(known),
         stages=make_stages(recording.steps, known, recording.prelude, permissions),
         changed=tuple(step.label for step in recording.steps),
-        fingerprint=state_of.fingerprint,
-        facts=state_of.facts,
+        fingerprint=end.fingerprint if end else "",
+        facts=end.facts if end else (),
         plan=plan,
         before=before.apps,
         after=after,

@@ -184,17 +184,20 @@ class _Run:
         waiting = list(group.tenants)
         recipe: Recipe | None = None
         while waiting and recipe is None and not self._stopped:
-            result, recipe = self._lead(waiting.pop(0), group.applied)
+            leader = waiting.pop(0)
+            result, recipe = self._lead(leader, group.applied, for_others=bool(waiting))
             self._came([result])
         if recipe is None or not waiting or self._stopped:
             return []
         return self._replay(waiting, recipe)
 
-    def _lead(self, tenant: Tenant, applied: str) -> tuple[MigrationResult, Recipe | None]:
+    def _lead(
+        self, tenant: Tenant, applied: str, *, for_others: bool
+    ) -> tuple[MigrationResult, Recipe | None]:
         """Let Django migrate *tenant*; return how, if that is of use to others of its group."""
         started = perf_counter()
         try:
-            recipe = migrate_and_record(tenant, self._target, self._limits)
+            recipe = migrate_and_record(tenant, self._target, self._limits, for_others=for_others)
         except InvalidMigrationTarget:
             raise
         except MTDDError as exc:

@@ -32,12 +32,14 @@ def migrate_tenant(tenant: Tenant, target: MigrationTarget = NEWEST) -> tuple[st
         InvalidMigrationTarget: if there is no such migration.
         MigrationFailed: naming the tenant; migrations before the failing one stay.
     """
-    recipe = migrate_and_record(tenant, target, Limits())
+    recipe = migrate_and_record(tenant, target, Limits(), for_others=False)
     return () if recipe is None else recipe.changed
 
 
-def migrate_and_record(tenant: Tenant, target: MigrationTarget, limits: Limits) -> Recipe | None:
-    """Migrate one tenant, and return how; None if nothing was to do.
+def migrate_and_record(
+    tenant: Tenant, target: MigrationTarget, limits: Limits, *, for_others: bool
+) -> Recipe | None:
+    """Migrate one tenant, and return how, complete if *for_others*; None if nothing was to do.
 
     Raises:
         As `migrate_tenant`.
@@ -52,13 +54,15 @@ def migrate_and_record(tenant: Tenant, target: MigrationTarget, limits: Limits) 
             raise TenantDoesNotExist(f"Tenant {locked!r} is called {tenant.name!r} now.")
         if tenant.state not in MIGRATABLE:
             raise WrongTenantState(f"Tenant {tenant.name!r} is {tenant.state}; it is not migrated.")
-        recipe = run_django(tenant, target, limits)
+        recipe = run_django(tenant, target, limits, for_others=for_others)
         if recipe is not None:
             record(tenant, migrated_at=timezone.now())
     return recipe
 
 
-def run_django(tenant: Tenant, target: MigrationTarget, limits: Limits) -> Recipe | None:
+def run_django(
+    tenant: Tenant, target: MigrationTarget, limits: Limits, *, for_others: bool = False
+) -> Recipe | None:
     """Migrate one tenant, in any state, and return how; the caller holds its lock.
 
     Raises:
@@ -73,7 +77,11 @@ def run_django(tenant: Tenant, target: MigrationTarget, limits: Limits) -> Recip
                 open_admin(tenant.shard, timeout=_CALL_TIMEOUT) as admin,
             ):
                 return record_migrations(
-                    connection, admin, target, lock_timeout=limits.lock_timeout
+                    connection,
+                    admin,
+                    target,
+                    lock_timeout=limits.lock_timeout,
+                    for_others=for_others,
                 )
         except InvalidMigrationTarget:
             raise

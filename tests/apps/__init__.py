@@ -1,0 +1,1 @@
+"""Apps that only tests install."""
