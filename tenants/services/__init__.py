@@ -10,6 +10,7 @@ from tenants.services.execution import run_for_tenant
 from tenants.services.findings import Finding, FindingKind, ShardReport
 from tenants.services.migrating.batches import Limits
 from tenants.services.migrating.planning import MigrationTarget
+from tenants.services.migrating.preview import PlannedGroup, PlannedMigration, plan_migrations
 from tenants.services.migrating.results import MigrationOutcome, MigrationResult
 from tenants.services.migrating.runs import (
     DEFAULT_PARALLEL,
@@ -46,6 +47,8 @@ __all__ = [
     "MigrationOutcome",
     "MigrationResult",
     "MigrationTarget",
+    "PlannedGroup",
+    "PlannedMigration",
     "ShardReport",
     "ShardStatus",
     "check_shards",
@@ -60,6 +63,7 @@ __all__ = [
     "migrate_tenant",
     "migrate_tenants",
     "move_addresses",
+    "plan_migrations",
     "register_shard",
     "remove_shard",
     "rename_tenant",

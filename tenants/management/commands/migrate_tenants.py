@@ -57,6 +57,16 @@ class Command(RegistryCommand):
             "--fake", action="store_true", help="Record the migrations without running them."
         )
         parser.add_argument(
+            "--plan",
+            action="store_true",
+            help="Show what would run, for how many tenants, and which locks it takes.",
+        )
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="Change nothing; exit with status 1 if a tenant has something to migrate.",
+        )
+        parser.add_argument(
             "--parallel",
             type=int,
             default=DEFAULT_PARALLEL,
@@ -74,6 +84,9 @@ class Command(RegistryCommand):
 
     def run(self, options: dict[str, Any]) -> None:
         _refuse_contradictions(options)
+        if options["plan"] or options["check"]:
+            self._preview(options)
+            return
         limits = services.Limits(
             lock_timeout=options["lock_timeout"], fail_fast=options["fail_fast"]
         )
@@ -101,14 +114,11 @@ class Command(RegistryCommand):
                         on_result=came,
                     )
                 else:
-                    target = services.MigrationTarget(
-                        options["app_label"], options["migration_name"], options["fake"]
-                    )
                     tenants = _chosen(options["shard"], options["tenants"])
                     begin(tenants)
                     services.migrate_tenants(
                         tenants,
-                        target=target,
+                        target=_target(options),
                         parallel=options["parallel"],
                         limits=limits,
                         canary=options["canary"],
@@ -117,6 +127,23 @@ class Command(RegistryCommand):
             except KeyboardInterrupt:
                 interrupted = True
         self._conclude(results, wanted, interrupted=interrupted)
+
+    def _preview(self, options: dict[str, Any]) -> None:
+        groups = services.plan_migrations(
+            _chosen(options["shard"], options["tenants"]), _target(options)
+        )
+        self.output.data([asdict(group) for group in groups])
+        for group in groups:
+            where = ", ".join(f"{shard} {count}" for shard, count in sorted(group.tenants.items()))
+            behind = counted(sum(group.tenants.values()), "tenant")
+            self.output.text(f"[bold]{behind}[/] ({where})")
+            for migration in group.migrations:
+                self.output.text(*_planned(migration))
+        if not groups:
+            self.output.text("No tenant has anything to migrate.")
+        elif options["check"]:
+            behind = counted(sum(sum(group.tenants.values()) for group in groups), "tenant")
+            raise CommandError(f"{behind} to migrate; run migrate_tenants.")
 
     def _tell(self, result: MigrationResult) -> None:
         line = styled(result.outcome)
@@ -160,9 +187,26 @@ def _refuse_contradictions(options: dict[str, Any]) -> None:
         raise CommandError("--parallel must be 1 or more.")
     if options["canary"] < 0 or options["lock_timeout"] < 0:
         raise CommandError("--canary and --lock-timeout must not be negative.")
-    chooses = ("app_label", "shard", "tenants", "fake", "canary")
+    chooses = ("app_label", "shard", "tenants", "fake", "canary", "plan", "check")
     if options["resume"] and any(options[choice] for choice in chooses):
         raise CommandError("--resume goes on with what the last run was for; name nothing else.")
+
+
+def _target(options: dict[str, Any]) -> services.MigrationTarget:
+    return services.MigrationTarget(
+        options["app_label"], options["migration_name"], options["fake"]
+    )
+
+
+def _planned(migration: services.PlannedMigration) -> list[str]:
+    """Return the lines of one migration that would be run."""
+    how = "by SQL" if migration.replayed else "by Django, on each tenant"
+    lines = [f"  {'undo ' if migration.backwards else ''}{migration.name}, {how}"]
+    if migration.locks is None and migration.replayed:
+        lines.append("    its locks cannot be told beforehand")
+    for table, modes in (migration.locks or {}).items():
+        lines.append(f"    {table}: {', '.join(modes)}")
+    return ["\n".join(lines)]
 
 
 def _chosen(shard: str | None, names: list[str] | None) -> list[Tenant]:

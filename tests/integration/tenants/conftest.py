@@ -5,6 +5,7 @@ import io
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from time import monotonic, sleep
 from typing import Any
 
 import psycopg
@@ -45,9 +46,23 @@ def the_spare_server(
             yield server
         finally:
             kill(server)
+            _drop_database(connection, name)
+
+
+def _drop_database(connection: "psycopg.Connection[Any]", name: str) -> None:
+    deadline = monotonic() + 60.0
+    while True:
+        try:
             connection.execute(
                 sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
             )
+        except psycopg.errors.InsufficientPrivilege:
+            # Autovacuum is at work there, and only a superuser may end it.
+            if monotonic() > deadline:
+                raise
+            sleep(0.2)
+        else:
+            return
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
+from django.core.management import CommandError
 from django.core.management.sql import emit_post_migrate_signal
 from django.db import connections
 
@@ -19,6 +20,7 @@ from tenants.services import Limits, MigrationTarget
 from tenants.services.locks import migration_run_lock
 from tenants.services.migrating import runs, single
 from tenants.services.migrating.survey import survey
+from tests.integration.tenants.conftest import run
 
 ZERO = MigrationTarget("stock", "zero")
 NEWEST = MigrationTarget("stock")
@@ -293,3 +295,27 @@ def test_what_died_between_the_shard_and_the_ledger_counts_as_migrated(tenants, 
     services.resume_migrations()
     assert MigrationRun.objects.first().counts()["migrated"] == len(tenants)
     assert len(facts(tenants)) == 1
+
+
+def test_a_plan_tells_what_would_run_where_and_what_it_locks(tenants):
+    migrate(tenants, upto("0001"))
+    before = facts(tenants)
+    (group,) = services.plan_migrations(tenants, NEWEST)
+    assert group.tenants == {"shard1": 3, "shard2": 2}
+    planned = {migration.name: migration for migration in group.migrations}
+    assert [name.partition("_")[0] for name in planned] == [f"stock.000{n}" for n in range(2, 8)]
+    assert planned["stock.0002_colour"].locks == {
+        "stock_item": ("ACCESS EXCLUSIVE", "ROW EXCLUSIVE", "SHARE")
+    }
+    assert planned["stock.0004_name_index"].locks == {"stock_item": ("SHARE UPDATE EXCLUSIVE",)}
+    by_django = [name for name, migration in planned.items() if not migration.replayed]
+    assert by_django == ["stock.0003_double_prices", "stock.0006_token"]
+    assert facts(tenants) == before
+    said = run("migrate_tenants", "stock", "--plan")
+    assert "5 tenants (shard1 3, shard2 2)" in said
+    assert "stock.0003_double_prices, by Django, on each tenant" in said
+    assert "stock_item: SHARE UPDATE EXCLUSIVE" in said
+    with pytest.raises(CommandError, match="5 tenants to migrate"):
+        run("migrate_tenants", "stock", "--check")
+    migrate(tenants)
+    assert "No tenant has anything to migrate" in run("migrate_tenants", "stock", "--check")

@@ -1,0 +1,95 @@
+"""One side of `benchmarks.migrating`: ``ours`` or ``peer``, as a process."""
+
+import io
+import json
+import resource
+import sys
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+
+from benchmarks.migrating import APPS, timed
+
+
+def main(side: str, folder: str, port: str, tenants: str, addresses: str) -> None:
+    default = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": side,
+        "USER": "postgres",
+        "HOST": folder,
+        "PORT": port,
+    }
+    names = [f"t{number:05}" for number in range(int(tenants))]
+    measure = _ours if side == "ours" else _peer
+    found = measure(default, names, json.loads(addresses))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({**found, "peak_mb": peak / 1024}))
+
+
+def _ours(default: Any, names: list[str], addresses: dict[str, str]) -> dict[str, float]:
+    from mtdd_router import databases
+
+    settings.configure(
+        DATABASES=databases({"default": default}),
+        DATABASE_ROUTERS=["mtdd_router.TenantRouter"],
+        INSTALLED_APPS=["mtdd_router", "tenants", *APPS],
+        TENANT_APPS=APPS,
+        SHARED_APPS=["mtdd_router", "tenants", *APPS],
+        USE_TZ=True,
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    )
+    django.setup()
+    from tenants import services
+
+    call_command("migrate", verbosity=0)
+    for name, address in addresses.items():
+        services.register_shard(name, address)
+
+    def migrate(*arguments: str) -> None:
+        call_command("migrate_tenants", *arguments, stdout=io.StringIO(), verbosity=0)
+
+    created = timed(lambda: [services.create_tenant(name) for name in names])
+    migrate("shop", "0001")
+    found = {
+        "create": created,
+        "add_field": timed(migrate),
+        "nothing": timed(migrate),
+    }
+    return {**found, "delete": timed(lambda: [services.delete_tenant(name) for name in names])}
+
+
+def _peer(default: Any, names: list[str], _: object) -> dict[str, float]:
+    settings.configure(
+        DATABASES={"default": {**default, "ENGINE": "django_tenants.postgresql_backend"}},
+        DATABASE_ROUTERS=["django_tenants.routers.TenantSyncRouter"],
+        INSTALLED_APPS=["django_tenants", "benchmarks.schemas", *APPS],
+        SHARED_APPS=["django_tenants", "benchmarks.schemas", *APPS],
+        TENANT_APPS=APPS,
+        TENANT_MODEL="schemas.Client",
+        TENANT_DOMAIN_MODEL="schemas.Domain",
+        USE_TZ=True,
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    )
+    django.setup()
+    from benchmarks.schemas.models import Client
+
+    call_command("migrate", run_syncdb=True, verbosity=0)
+
+    def migrate(*arguments: str, executor: str = "standard") -> None:
+        call_command("migrate_schemas", *arguments, tenant=True, executor=executor, verbosity=0)
+
+    Client.auto_create_schema = False
+    rows = Client.objects.bulk_create(Client(schema_name=name) for name in names)
+    found = {"create": timed(lambda: [row.create_schema(verbosity=0) for row in rows])}
+    for executor in ("standard", "multiprocessing"):
+        migrate("shop", "0001")
+        found[f"add_field_{executor}"] = timed(lambda e=executor: migrate(executor=e))
+    found["nothing"] = timed(migrate)
+    found["delete"] = timed(lambda: [row.delete(force_drop=True) for row in rows])
+    return found
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

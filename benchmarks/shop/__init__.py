@@ -1,0 +1,1 @@
+"""The own app of the tenants that `benchmarks.migrating` migrates."""
