@@ -127,4 +127,6 @@ def _has_constant_default(field: Any) -> bool:
         return False
     if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
         return False
+    if not field.has_default():
+        return True
     return not callable(field.default) or field.default in _CONSTANT_FACTORIES
