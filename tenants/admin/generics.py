@@ -1,16 +1,17 @@
-"""Django's ModelAdmin, ModelForm and ModelChoiceField with the parameter of their stubs."""
+"""Django's ModelAdmin, TabularInline, ModelForm and ModelChoiceField as their stubs have them."""
 
 from typing import TYPE_CHECKING
 
 from django import forms
 from django.contrib import admin
 
-__all__ = ["ModelAdmin", "ModelChoiceField", "ModelForm"]
+__all__ = ["ModelAdmin", "ModelChoiceField", "ModelForm", "TabularInline"]
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin
     ModelChoiceField = forms.ModelChoiceField
     ModelForm = forms.ModelForm
+    TabularInline = admin.TabularInline
 else:
 
     class ModelAdmin(admin.ModelAdmin):
@@ -29,4 +30,10 @@ else:
         """``forms.ModelForm``, likewise."""
 
         def __class_getitem__(cls, _model):
+            return cls
+
+    class TabularInline(admin.TabularInline):
+        """``admin.TabularInline``, likewise."""
+
+        def __class_getitem__(cls, _models):
             return cls

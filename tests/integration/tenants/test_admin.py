@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from mtdd_router import tenant_context
 from tenants import services
-from tenants.models import Shard, Tenant
+from tenants.models import MigrationRun, Shard, Tenant
 from tenants.services.locks import tenant_lock
 from tests.integration.tenants.conftest import kill, names, works
 
@@ -280,3 +280,33 @@ def test_a_shard_with_tenants_is_not_removed(staff, abc):
     page = _page(staff, *delete, post={})
     assert "1 tenant lives on shard" in page
     assert Shard.objects.count() == 2
+
+
+def test_the_page_of_migration_runs_shows_progress_and_failures_and_changes_nothing(staff):
+    run = MigrationRun.objects.create(
+        state="failed", app_label="auth", migration="0011", operator="me@here", tenants=5
+    )
+    for tenant, state, error in (
+        ("abc", "migrated", ""),
+        ("def", "failed", "13 brings bad luck"),
+        ("ghi", "pending", ""),
+    ):
+        run.items.create(tenant=tenant, shard="shard1", state=state, error=error)
+    listed = _page(staff, "admin:tenants_migrationrun_changelist")
+    assert "auth 0011" in listed
+    assert "mtdd-bad" in listed
+    page = _page(staff, "admin:tenants_migrationrun_change", run.pk)
+    assert "13 brings bad luck" in page
+    assert "ghi" in page
+    assert 'name="_save"' not in page
+    assert staff.get(reverse("admin:tenants_migrationrun_add")).status_code == 403
+    delete = reverse("admin:tenants_migrationrun_delete", args=[run.pk])
+    assert staff.post(delete, {"post": "yes"}).status_code == 403
+
+
+def test_a_tenants_own_administrator_sees_no_migration_runs(client, abc):
+    with tenant_context("abc"):
+        chief = User.objects.create_superuser("chief", "a@example.com", "pw")
+        client.force_login(chief)
+    url = reverse("admin:tenants_migrationrun_changelist")
+    assert client.get(f"/t/abc{url}").status_code == 403
