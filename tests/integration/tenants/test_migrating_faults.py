@@ -18,7 +18,7 @@ from tenants import services
 from tenants.models import MigrationRun, Tenant
 from tenants.services import MigrationTarget
 from tenants.services.migrating.survey import survey
-from tests.integration.tenants.conftest import kill, wait_until_it_answers
+from tests.integration.tenants.conftest import kill
 
 ROOT = Path(__file__).resolve().parents[3]
 ZERO = MigrationTarget("flights", "zero")
@@ -96,7 +96,7 @@ def test_a_run_whose_shard_dies_fails_its_tenants_and_is_resumed(spare_shard, sp
     assert outcomes == {"t0": "migrated", "t1": "failed", "t2": "failed", "t3": "failed"}
     assert all("'spare'" in result.error for result in results[1:])
     spare_server.start()
-    wait_until_it_answers(spare_server)
+    spare_server.wait_ready()
     resumed = services.resume_migrations()
     assert {result.outcome.value for result in resumed} <= {"migrated", "unchanged"}
     run = MigrationRun.objects.first()
