@@ -45,6 +45,8 @@ DATABASE_LABELS: Final = (
     "update",
 )
 _REQUIREMENTS: Final = ("py3.txt", "postgres.txt")
+# What some tests expect of settings is in the sample that comes with them.
+_SAMPLE_SETTINGS: Final = "test_sqlite"
 _NEED_LIBRARIES: Final = ("pylibmc", "pywatchman")
 
 
@@ -88,7 +90,8 @@ def django_suite(
         *(f"--parallel={processes}", *labels),
     ]
     scope = f"{' '.join(labels) or 'all labels'}, {processes} processes"
-    suite = Suite(f"django-{release}", command, source / "tests", options, scope=scope)
+    settings = {"SUITE_SETTINGS": _SAMPLE_SETTINGS}
+    suite = Suite(f"django-{release}", command, source / "tests", options, settings, scope)
     return suite, environment
 
 

@@ -6,7 +6,13 @@ from typing import Any, Final
 
 import django
 
-from tests.suites.environments import Environment, find_python, prepare_environment, source_of
+from tests.suites.environments import (
+    CACHE,
+    Environment,
+    find_python,
+    prepare_environment,
+    source_of,
+)
 from tests.suites.running import Suite
 
 __all__ = ["PACKAGES", "package_suite"]
@@ -41,6 +47,8 @@ def package_suite(name: str, python: str, options: dict[str, Any]) -> tuple[Suit
     package = PACKAGES[name]
     interpreter = find_python(python)
     source = source_of(name, interpreter)
+    # Else pytest would find this project's own settings above a package that has none.
+    (CACHE / "pytest.ini").write_text("[pytest]\n")
     environment = prepare_environment(
         f"{name}-python-{python}",
         interpreter,
@@ -50,7 +58,7 @@ def package_suite(name: str, python: str, options: dict[str, Any]) -> tuple[Suit
         ],
     )
     command = [
-        *(str(environment.python), "-m", "pytest", "--ds=suite_package_settings"),
+        *(str(environment.python), "-m", "pytest", "--ds=suite_settings"),
         *("-p", "suite_pytest", "--create-db", "-q"),
     ]
     return (

@@ -1,15 +1,12 @@
-"""Settings of Django's own suite: what it asks for, and the databases of this run.
-
-Source: Django's contribution guide, "Unit tests", "Using another settings module".
-"""
+"""A suite's own settings for its tests, named by SUITE_SETTINGS, on this run's databases."""
 
 import json
 import os
+from importlib import import_module
 
-DATABASES = json.loads(os.environ["SUITE_DATABASES"])
-DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-# Some tests expect what is signed with this one.
-SECRET_KEY = "django_tests_secret_key"
+_own = import_module(os.environ["SUITE_SETTINGS"])
+globals().update({name: value for name, value in vars(_own).items() if name.isupper()})
+
+_databases = json.loads(os.environ["SUITE_DATABASES"])
+DATABASES = {alias: _databases[alias] for alias in _own.DATABASES}
 TEST_RUNNER = "suite_results.RecordingRunner"
-USE_TZ = False

@@ -61,8 +61,9 @@ def test_nothing_may_be_left():
     assert not compare(run_of(a="passed"), run_of(a="passed"), leftovers=left).holds
 
 
-def test_a_run_without_tests_does_not_hold():
-    assert not compare(run_of(), run_of()).holds
+@pytest.mark.parametrize("run", [run_of(), run_of(a="error")])
+def test_a_suite_of_which_nothing_passes_did_not_run(run):
+    assert not compare(run, run).holds
 
 
 def test_a_comparison_prints_and_writes_itself(tmp_path, capsys):
