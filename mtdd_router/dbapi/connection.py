@@ -286,6 +286,9 @@ class Connection(psycopg.Connection[Row]):
 
     def close(self) -> None:
         """Close the connection; what is open is rolled back."""
+        self._close(reuse=True)
+
+    def _close(self, *, reuse: bool) -> None:
         if self._shut:
             return
         if self._loopback is not None and self._loopback.inherited:
@@ -295,7 +298,7 @@ class Connection(psycopg.Connection[Row]):
         link, self._loopback = self._loopback, _closed_loopback()
         self._shut = True
         if link is not None and not link.inherited:
-            if self._clean(link):
+            if reuse and self._clean(link):
                 loopback.give_back(link)
             else:
                 link.close()
@@ -333,8 +336,9 @@ class Connection(psycopg.Connection[Row]):
 
     def __del__(self, _warn: Any = None) -> None:
         # It holds nothing that anybody else waits for, so there is nothing to warn of.
+        # The loopback may be garbage as well, and finalised next: nobody must get it.
         if not getattr(self, "_shut", True):
-            self.close()
+            self._close(reuse=False)
 
 
 class _Loopbacks(threading.local):

@@ -1,5 +1,7 @@
 """Loopbacks go from connection to connection, and nothing goes with them."""
 
+import gc
+
 import psycopg
 import pytest
 
@@ -52,6 +54,21 @@ def test_a_cursor_that_is_alive_keeps_its_loopback_from_others(connect):
     for other in others:
         other.execute("SELECT 2")
     assert cursor.execute("SELECT 3").fetchone() == (3,)
+
+
+def test_connections_that_end_as_garbage_leave_no_dead_loopback_to_others(connect, shard_addresses):
+    loopback._free.clear()
+    locator = DatabaseLocator(shard_addresses["shard1"], "mtdd", "")
+    # As of threads that end without closing theirs: the collector finalises all that is
+    # in a cycle, in any order.
+    for _ in range(8):
+        forgotten = dbapi.connect(locator, database="mtdd", autocommit=True)
+        forgotten.execute("SELECT 1")
+        forgotten.cycle = [forgotten]
+        del forgotten
+    gc.collect()
+    for number in range(8):
+        assert connect().execute("SELECT %s", [number]).fetchone() == (number,)
 
 
 def test_a_transaction_keeps_its_loopback_from_others(connect):
