@@ -106,7 +106,7 @@ def test_a_tenant_that_comes_later_is_found_at_once(shard_dsn: str) -> None:
         ("UPDATE mtdd.placement SET epoch = 2", 2),
         ("UPDATE mtdd.placement SET tenant = 'xyz'", None),
         ("DELETE FROM mtdd.placement", None),
-        ("TRUNCATE mtdd.placement", None),
+        ("TRUNCATE mtdd.placement CASCADE", None),
     ],
 )
 def test_a_change_made_by_anybody_drops_it_from_the_cache(
