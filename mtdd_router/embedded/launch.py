@@ -1,7 +1,7 @@
 """Become another program: ``launch.py REAPER SIGNAL UID GID COMMAND...``.
 
 A program of its own, standard library only, started with ``python -I -S``: a process
-with threads, as every gRPC client is, must not run code between fork and exec, not
+with threads, as a Django server is, must not run code between fork and exec, not
 even C's to change the user; its child may hang or crash. UID and GID are numbers, or
 ``-`` to stay who one is. REAPER is the descriptor of a pipe to the reaper, which is
 told to send SIGNAL when its parent has died, or ``-`` to live on.
