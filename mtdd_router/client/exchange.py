@@ -41,7 +41,8 @@ class ExchangeFailed(Exception):
 
     Attributes:
         error: what the application is to see.
-        answer: what libpq is to be told, so that its own state stays right.
+        answer: what libpq is to be told, so that its own state stays right. Nothing
+            after a part of an answer: that may have ended inside a row.
         broken: the transaction is lost and the connection with it.
     """
 
@@ -258,6 +259,7 @@ class Exchange:
     def _completed(self, session: Session, answer: bytes, *, pinned: bool) -> None:
         request, self._request = self._request, None
         self._begin = ""
+        self._answered_some = False
         self.pinned = pinned
         self._copying = request is not None and not request.HasField("batch")
         if answer[-6:-1] == _READY:
@@ -370,7 +372,9 @@ class Exchange:
         return outcome
 
     def _fail(self, error: errors.MTDDError, sqlstate: str) -> NoReturn:
-        """The request failed and nothing else is lost."""
+        """The request failed and nothing else is lost, unless its answer had begun."""
+        if self._answered_some:
+            self._break(error)
         after = b"E" if self._in_transaction else b"I"
         self._begin = ""
         self.inflight = False
@@ -383,7 +387,9 @@ class Exchange:
     def _break(self, error: errors.MTDDError) -> NoReturn:
         """The transaction is lost, and the connection with it."""
         self.close()
-        answer = error_response("08006", str(error), severity="FATAL")
+        answer = b""
+        if not self._answered_some:
+            answer = error_response("08006", str(error), severity="FATAL")
         raise ExchangeFailed(error, answer, broken=True) from error
 
 

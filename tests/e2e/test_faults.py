@@ -26,7 +26,9 @@ from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.models import Model
 
+from mtdd_router.backend.locators import TenantLocator
 from mtdd_router.client import session as client
+from mtdd_router.client.exchange import Exchange, ExchangeFailed
 from mtdd_router.directory import directory
 from mtdd_router.embedded import Stack, StackOptions
 from mtdd_router.embedded.ports import HOST
@@ -34,6 +36,7 @@ from mtdd_router.embedded.postgres import SUPERUSER, PostgresServer
 from mtdd_router.embedded.processes import wait_until
 from mtdd_router.embedded.shard_server import ShardServer
 from mtdd_router.errors import OutcomeUnknown, ShardError, ShardUnavailable
+from mtdd_router.wire.framing import compose
 from tenants import services
 
 SHARD, TENANT = "fragile", "abc"
@@ -411,15 +414,66 @@ def test_a_transaction_that_is_cut_off_is_rolled_back_at_once(site: Site) -> Non
     assert site.names() == ["kept"]
 
 
-def test_a_result_that_is_cut_off_in_the_middle_says_so(site: Site) -> None:
-    with pytest.raises(ShardUnavailable, match="cut off"), connections[TENANT].cursor() as cursor:
+def cut_by_network(site: Site) -> None:
+    site.relay.cut()
+
+
+def cut_by_backend(site: Site) -> None:
+    site.ask(
+        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE query LIKE %s AND pid <> pg_backend_pid()""",
+        "SELECT repeat(%",
+    )
+
+
+def cut_by_interrupt(site: Site) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("cut", "failure"),
+    [
+        (cut_by_network, pytest.raises(ShardUnavailable, match="cut off")),
+        (cut_by_backend, pytest.raises(OutcomeUnknown)),
+        (cut_by_interrupt, pytest.raises(KeyboardInterrupt)),
+    ],
+)
+def test_a_result_that_is_cut_off_in_the_middle_says_so(
+    site: Site, cut: Callable[[Site], None], failure: contextlib.AbstractContextManager[Any]
+) -> None:
+    row = "x" * 100
+    with failure, connections[TENANT].cursor() as cursor:
         rows = cursor.stream("SELECT repeat('x', 100) FROM generate_series(1, 3000000)")
-        assert len(next(rows)[0]) == 100
-        site.relay.cut()
-        assert sum(1 for _ in rows) == 3_000_000
+        assert next(rows)[0] == row
+        cut(site)
+        # Not even the last row before the cut may hold anything else.
+        assert all(text == row for (text,) in rows)
     # As after any lost connection; Django does it between two requests.
     connections[TENANT].close()
     add("later")
+
+
+@pytest.mark.parametrize("cut", [cut_by_network, cut_by_backend])
+def test_nothing_is_put_behind_a_part_of_an_answer(site: Site, cut: Callable[[Site], None]) -> None:
+    # It would become the rest of the row in which that part may have ended.
+    exchange = Exchange(TenantLocator(TENANT, ""), (), connect_timeout=PATIENCE)
+    exchange.submit(compose(b"Q", b"SELECT repeat('x', 100) FROM generate_series(1, 3000000)\0"))
+    cut(site)
+    with pytest.raises(ExchangeFailed) as failed:
+        while exchange.inflight:
+            exchange.receive()
+    assert failed.value.broken
+    assert failed.value.answer == b""
+    assert exchange.idle
+
+
+def test_nothing_is_put_behind_a_part_of_an_answer_by_an_interrupt(site: Site) -> None:
+    exchange = Exchange(TenantLocator(TENANT, ""), (), connect_timeout=PATIENCE)
+    exchange.submit(compose(b"Q", b"SELECT repeat('x', 100) FROM generate_series(1, 3000000)\0"))
+    failed = exchange.interrupt()
+    assert failed.broken
+    assert failed.answer == b""
+    assert exchange.idle
 
 
 @pytest.mark.parametrize("statement", [COPY_IN, COPY_OUT])
