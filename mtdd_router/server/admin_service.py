@@ -1,7 +1,7 @@
 """ShardAdminService: the shard's placements, and what they name.
 
 Handlers check, delegate, and map errors. Invariants: one administrative call
-at a time uses PostgreSQL in a worker, on a connection of its own, so that a
+at a time uses PostgreSQL in a worker, on a connection beside the pool, so that a
 slow one delays neither statements nor placement changes; a change is known to
 this worker's cache before the call returns.
 """
@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 from mtdd_router.errors import InvalidTenantName
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
+from mtdd_router.server.admin_connection import AdminConnection
 from mtdd_router.server.auth import Authorize, Permission
 from mtdd_router.server.config import ServerConfig
 from mtdd_router.server.control import AsyncConnection, connect
@@ -103,7 +104,13 @@ class ShardAdminService:
         self._authorize = authorize
         self._pool_size = pool_size
         self._load = load
-        self._turn = asyncio.Lock()
+        self._connection = AdminConnection(
+            config.dsn.get_secret_value(), config.postgres.connect_timeout
+        )
+
+    async def close(self) -> None:
+        """Close what is kept open between calls."""
+        await self._connection.close()
 
     async def GetInfo(  # noqa: N802 - the names are the protocol's
         self, _request: admin_pb.GetInfoRequest, context: Context
@@ -254,8 +261,10 @@ class ShardAdminService:
         started = asyncio.get_running_loop().time()
         failure = ""
         try:
-            async with self._turn, self._namespaces() as namespaces:
-                yield namespaces
+            async with self._connection.use() as (connection, shard_id):
+                yield Namespaces(
+                    connection, shard_id, extension_schema=self._config.extension_schema
+                )
         except tuple(kind for kind, _ in _CODES) as exc:
             code, failure = _status(exc), describe(exc)
             if code is grpc.StatusCode.INTERNAL:
@@ -282,18 +291,6 @@ class ShardAdminService:
                 grpc.StatusCode.PERMISSION_DENIED,
                 "This token may not administer the shard; show its admin token.",
             )
-
-    @asynccontextmanager
-    async def _namespaces(self) -> AsyncIterator[Namespaces]:
-        config = self._config
-        connection = await connect(config.dsn.get_secret_value(), config.postgres.connect_timeout)
-        try:
-            cursor = await connection.execute("SELECT shard_id FROM mtdd.shard")
-            row = await cursor.fetchone()
-            assert row is not None
-            yield Namespaces(connection, row[0], extension_schema=config.extension_schema)
-        finally:
-            await connection.close()
 
 
 def _status(exc: Exception) -> grpc.StatusCode:

@@ -147,6 +147,7 @@ class _Worker:
                 self._front.close()
                 await asyncio.gather(self._streams.close(patience), server.stop(patience))
                 await self._siblings.close()
+                await self._admin.close()
                 await self._pool.close()
                 for task in kept:
                     task.cancel()

@@ -23,7 +23,7 @@ from psycopg.pq.misc import PGnotify
 from mtdd_router.errors import ShardUnavailable
 from mtdd_router.server.logs import get_logger
 
-__all__ = ["AsyncConnection", "ControlConnection", "Watcher", "connect"]
+__all__ = ["AsyncConnection", "ControlConnection", "Watcher", "clean", "connect"]
 
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -45,6 +45,11 @@ _SESSION: Final = (
     " pg_catalog.set_config('idle_session_timeout', '0', false),"
     " pg_catalog.set_config('default_transaction_isolation', 'read committed', false),"
     " pg_catalog.set_config('default_transaction_read_only', 'off', false)"
+)
+# What statements of others may have changed; but not prepared statements, which are ours.
+_CLEAN: Final = (
+    "CLOSE ALL; RESET ROLE; RESET ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES;"
+    " SELECT pg_catalog.pg_advisory_unlock_all()"
 )
 
 log = get_logger(__name__)
@@ -83,6 +88,15 @@ async def connect(dsn: str, limit: float) -> AsyncConnection:
         await connection.close()
         raise
     return connection
+
+
+async def clean(connection: AsyncConnection) -> None:
+    """Undo what statements that are not the server's own did to the session.
+
+    Raises:
+        psycopg.OperationalError: if PostgreSQL is lost.
+    """
+    await connection.execute(f"{_CLEAN}; {_SESSION}".encode())
 
 
 class ControlConnection:

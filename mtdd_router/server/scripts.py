@@ -16,7 +16,7 @@ import psycopg
 from pglast import ast, parse_sql
 from psycopg import sql
 
-from mtdd_router.server.control import AsyncConnection
+from mtdd_router.server.control import AsyncConnection, clean
 from mtdd_router.server.schema_facts import FINGERPRINTS
 from mtdd_router.server.schemas import ConnectTo, find_placements
 from mtdd_router.types import Isolation, Placement, ScriptOutcome, ScriptPart, applied_digest
@@ -79,7 +79,10 @@ class Scripts:
                     self._path(placement),
                     self._lock_timeout_ms,
                 )
-                yield await runner.run(parts)
+                outcome = await runner.run(parts)
+                # The next tenant, and the next call, must not meet what a script has set.
+                await clean(connection)
+                yield outcome
 
     def _path(self, placement: Placement) -> str:
         schema = "public" if placement.isolation is Isolation.DATABASE else placement.namespace

@@ -100,6 +100,39 @@ def test_what_django_can_change_changes_the_fingerprint(
     assert fingerprints(admin, ["abc"]) != before
 
 
+def test_what_a_script_sets_in_its_session_meets_neither_the_next_tenant_nor_the_next_call(
+    admin: ShardAdmin, new_placement: NewPlacement
+) -> None:
+    for name in ("abc", "def"):
+        admin.create_namespace(new_placement(name))
+    fails_if_met = """
+        DO $$ BEGIN
+            IF current_setting('mtdd.met', true) = 'yes' OR to_regclass('pg_temp.met') IS NOT NULL
+                OR current_setting('DateStyle') NOT LIKE 'ISO%' OR current_user = session_user
+            THEN RAISE 'it was met'; END IF;
+        END $$
+    """
+    sets = "SET mtdd.met = 'yes'; SET DateStyle = 'German'; CREATE TEMP TABLE met (); SET ROLE NONE"
+    script = ScriptPart((fails_if_met, sets))
+    for _ in range(2):
+        assert [o.failure for o in admin.run_script(["abc", "def"], [script])] == ["", ""]
+
+
+def test_the_connection_is_kept_between_calls_and_made_anew_when_postgresql_ends_it(
+    admin: ShardAdmin, new_placement: NewPlacement, postgres: psycopg.Connection[Any]
+) -> None:
+    admin.create_namespace(new_placement("abc"))
+
+    def backend() -> int:
+        tells = ScriptPart(("DO $$ BEGIN RAISE '%', pg_backend_pid(); END $$",))
+        return int(admin.run_script(["abc"], [tells])[0].failure.split()[0])
+
+    first = backend()
+    assert backend() == first
+    postgres.execute("SELECT pg_terminate_backend(%s, 5000)", [first])
+    assert backend() != first
+
+
 def test_rows_and_a_dropped_column_change_no_fingerprint(
     admin: ShardAdmin, three: list[str]
 ) -> None:
