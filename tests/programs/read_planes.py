@@ -1,5 +1,6 @@
 """Read all planes of a tenant, and print how many there were and by how much memory rose."""
 
+import contextlib
 import json
 import sys
 
@@ -8,6 +9,7 @@ import django
 django.setup()
 
 import peak  # noqa: E402 - after the setup
+from django.db import transaction  # noqa: E402
 
 from demo.flights.models import Plane  # noqa: E402
 
@@ -16,5 +18,7 @@ tenant, how = sys.argv[1:]
 assert Plane.objects.mtdd(tenant).first()
 before = peak.reset()
 planes = Plane.objects.mtdd(tenant)
-count = sum(1 for _ in (planes.iterator() if how == "iterator" else planes.values_list("pk")))
+inside = how == "iterator in a transaction"
+with transaction.atomic(using=tenant) if inside else contextlib.nullcontext():
+    count = sum(1 for _ in (planes.values_list("pk") if how == "list" else planes.iterator()))
 print(json.dumps({"count": count, "growth": peak.peak() - before}))
