@@ -18,7 +18,7 @@ import pglast
 from pglast import ast
 from pglast.enums import ObjectType, VariableSetKind
 
-__all__ = ["ORDINARY", "Statement", "classify"]
+__all__ = ["FORBIDDEN_SETTINGS", "ORDINARY", "Statement", "classify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,11 @@ _PLAIN: Final = Statement()
 _CONTROL: Final = frozenset((b"savepo", b"releas", b"rollba", b"commit", b"begin", b"fetch "))
 _DML: Final = frozenset((b"select", b"insert", b"update", b"delete", b"with ", b"values"))
 # If none of these is in a single DML statement, it cannot leave state behind or
-# leave the role: functions that do, functions that run SQL given as text,
-# temporary tables, and the two ways to spell a name differently.
+# leave the role: functions that do, the view that sets when it is updated, functions
+# that run SQL given as text, temporary tables, and another way to spell a name.
 _MARKERS: Final = (
     "set_config",
+    "pg_settings",
     "advisory",
     "temp",
     "to_xml",
@@ -146,7 +147,15 @@ _PINNING_KINDS: Final = frozenset(
         "DiscardStmt",
     ]
 )
-_FORBIDDEN_SETTINGS: Final = frozenset(("role", "session_authorization", "search_path"))
+# As which values PostgreSQL must read a statement, for the parser here to read the same.
+# Otherwise one could be hidden in what is a string constant to the one and none to the other.
+_READ_AS: Final = {
+    "client_encoding": frozenset(("utf8", "utf-8", "unicode")),
+    "standard_conforming_strings": frozenset(("on", "true")),
+}
+# The parameters that a tenant cannot choose.
+FORBIDDEN_SETTINGS: Final = frozenset(("role", "session_authorization", "search_path", *_READ_AS))
+_SETTINGS_VIEW: Final = "pg_settings"
 _FORBIDDEN_FUNCTIONS: Final = frozenset(
     [
         "query_to_xml",
@@ -276,6 +285,8 @@ def _pins(statement: ast.Node) -> bool:
     for node in _walk(statement):
         if isinstance(node, ast.RangeVar) and node.relpersistence == "t":
             return True
+        if _sets_by_view(node):
+            return True
         if isinstance(node, ast.FuncCall):
             name = _function(node)
             if name == "set_config" or "advisory_lock" in name or "advisory_unlock" in name:
@@ -290,13 +301,15 @@ def _refusal(statement: ast.Node) -> str:
     if isinstance(statement, ast.VariableSetStmt):
         if statement.kind == VariableSetKind.VAR_RESET_ALL:
             return "RESET ALL would leave the tenant's role"
-        if (statement.name or "").lower() in _FORBIDDEN_SETTINGS:
+        if (statement.name or "").lower() in FORBIDDEN_SETTINGS and not _is_read_as(statement):
             return f"{statement.name} belongs to the tenant's isolation"
     if isinstance(statement, ast.CopyStmt) and (statement.is_program or statement.filename):
         return "COPY may only use STDIN and STDOUT"
     for node in _walk(statement):
         if type(node).__name__.endswith("Stmt") and type(node).__name__ not in _TENANT_KINDS:
             return f"{type(node).__name__.removesuffix('Stmt')} statements need maintenance"
+        if _sets_by_view(node):
+            return f"{_SETTINGS_VIEW} can only be read: it could set what belongs to the isolation"
         if isinstance(node, ast.FuncCall):
             name = _function(node)
             if name in _FORBIDDEN_FUNCTIONS:
@@ -304,6 +317,33 @@ def _refusal(statement: ast.Node) -> str:
             if name == "set_config" and _may_escape(node):
                 return "set_config on that parameter would leave the tenant's role or search path"
     return ""
+
+
+def _is_read_as(statement: ast.VariableSetStmt) -> bool:
+    """Whether it sets what the server reads statements as, to that; or to the default, which is."""
+    allowed = _READ_AS.get((statement.name or "").lower())
+    if allowed is None:
+        return False
+    if statement.kind != VariableSetKind.VAR_SET_VALUE:
+        return True
+    (value,) = statement.args or (None,)
+    return (
+        isinstance(value, ast.A_Const)
+        and isinstance(value.val, ast.String)
+        and (value.val.sval or "").lower() in allowed
+    )
+
+
+def _sets_by_view(node: ast.Node) -> bool:
+    """Whether it updates the view that sets parameters, or makes another way to it."""
+    if isinstance(node, ast.UpdateStmt):
+        return node.relation is not None and node.relation.relname == _SETTINGS_VIEW
+    if isinstance(node, ast.ViewStmt | ast.RuleStmt):
+        return any(
+            isinstance(part, ast.RangeVar) and part.relname == _SETTINGS_VIEW
+            for part in _walk(node)
+        )
+    return False
 
 
 def _may_escape(call: ast.FuncCall) -> bool:
@@ -315,4 +355,4 @@ def _may_escape(call: ast.FuncCall) -> bool:
         first = first.arg
     if not isinstance(first, ast.A_Const) or not isinstance(first.val, ast.String):
         return True
-    return (first.val.sval or "").lower() in _FORBIDDEN_SETTINGS
+    return (first.val.sval or "").lower() in FORBIDDEN_SETTINGS

@@ -13,13 +13,13 @@ from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.server.auth import Permission
 from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.profile import Profile, tenant_profile
+from mtdd_router.server.statements import FORBIDDEN_SETTINGS
 from mtdd_router.types import Placement, TenantState
 from mtdd_router.wire.placements import STATES
 
 __all__ = ["Refused", "Resolved", "Targets", "error"]
 
 _INTERNED: Final = 50_000
-_FORBIDDEN_SETTINGS: Final = frozenset(("role", "search_path", "session_authorization"))
 
 
 class Refused(Exception):
@@ -109,7 +109,7 @@ class Targets:
                 )
             )
         for setting, _ in settings:
-            if setting.lower() in _FORBIDDEN_SETTINGS:
+            if setting.lower() in FORBIDDEN_SETTINGS:
                 raise Refused(
                     error(pb.REASON_STATEMENT_REFUSED, f"{setting} cannot be set for a tenant.")
                 )

@@ -38,6 +38,10 @@ class _Auth(enum.IntEnum):
     SASL_FINAL = 12
 
 
+# How PostgreSQL reads statements, whatever its own configuration says; see ``statements``.
+_READING: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+
+
 class ConnectFailed(Exception):
     """PostgreSQL could not be reached, or refused the login.
 
@@ -111,8 +115,7 @@ async def _start(dsn: Dsn, database: str, settings: dict[str, str]) -> Started:
     reader, writer = await _open(dsn)
     started = Started(reader, writer)
     try:
-        parameters = {"user": dsn.user, "database": database, "client_encoding": "UTF8"}
-        parameters.update(settings)
+        parameters = {"user": dsn.user, "database": database, **_READING, **settings}
         if dsn.options:
             parameters["options"] = dsn.options
         body = b"".join(

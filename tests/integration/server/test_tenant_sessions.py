@@ -230,6 +230,9 @@ def test_one_tenant_cannot_name_the_others_schema(pair, site):
         "DISCARD ALL",
         "RESET ALL",
         "SET search_path = public",
+        "SET standard_conforming_strings = off",
+        "UPDATE pg_settings SET setting = 'off' WHERE name = 'standard_conforming_strings'",
+        "SET client_encoding = 'SJIS'",
     ],
 )
 def test_what_would_leave_the_role_is_refused_and_loses_nothing(pair, statement):
@@ -246,6 +249,23 @@ def test_what_would_leave_the_role_is_refused_and_loses_nothing(pair, statement)
             a.execute("INSERT INTO t (word) VALUES ('never')")
         a.execute(statement)
     assert words(a) == ["a"]
+
+
+def test_no_statement_can_hide_in_what_the_server_takes_for_a_constant(pair, connect):
+    a, b = pair
+    hidden = "SELECT 'a\\', '; RESET ROLE; --'"
+    for setting in (
+        "SET standard_conforming_strings = off",
+        "SELECT set_config('standard_conforming_strings', 'off', false)",
+        "UPDATE pg_settings SET setting = 'off' WHERE name = 'standard_conforming_strings'",
+    ):
+        with pytest.raises(errors.StatementRefused):
+            a.execute(setting)
+        assert a.execute(hidden).fetchall() == [("a\\", "; RESET ROLE; --")]
+    declared = connect("a", settings={"standard_conforming_strings": "off"})
+    with pytest.raises(errors.StatementRefused, match="cannot be set for a tenant"):
+        declared.execute(hidden)
+    assert_apart(a, b)
 
 
 def test_prepared_by_parameters_is_refused_as_well(pair):
