@@ -110,7 +110,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class ShardInfo:
-    """What a shard server tells of itself; sizes in bytes."""
+    """What a shard server tells of itself; the size, in bytes, is zero if it was not asked for."""
 
     shard_id: str
     server_version: str

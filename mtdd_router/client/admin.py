@@ -76,9 +76,13 @@ class ShardAdmin:
     def close(self) -> None:
         """Do nothing: each call has a connection of its own."""
 
-    def info(self) -> ShardInfo:
-        """Return what the server tells of itself and its PostgreSQL."""
-        answer = self._call("GetInfo", admin_pb.GetInfoRequest(), admin_pb.GetInfoResponse)
+    def info(self, *, size: bool = False) -> ShardInfo:
+        """Return what the server tells of itself and its PostgreSQL.
+
+        *size* measures it, which takes as long as the shard has files.
+        """
+        request = admin_pb.GetInfoRequest(size=size)
+        answer = self._call("GetInfo", request, admin_pb.GetInfoResponse)
         return ShardInfo(**{field: getattr(answer, field) for field in ShardInfo.__slots__})
 
     def create_namespace(self, placement: Placement, sql: str = "") -> Placement:

@@ -20,8 +20,10 @@ SCHEMA_DETAIL_FINGERPRINT: SchemaDetail
 SCHEMA_DETAIL_FACTS: SchemaDetail
 
 class GetInfoRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("size",)
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    size: bool
+    def __init__(self, size: _Optional[bool] = ...) -> None: ...
 
 class GetInfoResponse(_message.Message):
     __slots__ = ("shard_id", "server_version", "postgres_version", "database_name", "database_bytes", "tenants", "pool_size", "pool_open", "pool_busy", "sessions")

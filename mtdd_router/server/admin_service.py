@@ -113,11 +113,11 @@ class ShardAdminService:
         await self._connection.close()
 
     async def GetInfo(  # noqa: N802 - the names are the protocol's
-        self, _request: admin_pb.GetInfoRequest, context: Context
+        self, request: admin_pb.GetInfoRequest, context: Context
     ) -> admin_pb.GetInfoResponse:
         """Tell what this server is."""
         async with self._call("GetInfo", "", context) as namespaces:
-            facts = await Inventory(namespaces).facts()
+            facts = await Inventory(namespaces).facts(size=request.size)
         pool_open, pool_busy, sessions = self._load()
         return admin_pb.GetInfoResponse(
             shard_id=str(facts.shard_id),

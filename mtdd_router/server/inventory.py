@@ -14,12 +14,14 @@ __all__ = ["Facts", "Inventory"]
 
 _FACTS: Final = """
 SELECT s.shard_id, current_setting('server_version'), current_database()::text,
+       (SELECT count(*) FROM mtdd.placement),
+       CASE WHEN %s THEN
        pg_catalog.pg_database_size(current_database())
          + coalesce((SELECT sum(pg_catalog.pg_database_size(d.oid))
                        FROM mtdd.placement p
                        JOIN pg_catalog.pg_database d ON d.datname = p.namespace
-                      WHERE p.isolation = 'database'), 0)::bigint,
-       (SELECT count(*) FROM mtdd.placement)
+                      WHERE p.isolation = 'database'), 0)::bigint
+       ELSE 0 END
   FROM mtdd.shard s
 """
 
@@ -91,13 +93,13 @@ _PATIENCE_MS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What PostgreSQL tells of the shard."""
+    """What PostgreSQL tells of the shard; the size is zero unless it was asked for."""
 
     shard_id: UUID
     postgres_version: str
     database_name: str
-    database_bytes: int
     tenants: int
+    database_bytes: int
 
 
 class Inventory:
@@ -107,9 +109,9 @@ class Inventory:
         self._connection = namespaces.connection
         self._mark = namespaces.mark
 
-    async def facts(self) -> Facts:
-        """Return what PostgreSQL tells of the shard."""
-        cursor = await self._connection.execute(_FACTS)
+    async def facts(self, *, size: bool) -> Facts:
+        """Return what PostgreSQL tells of the shard; measuring it looks at each of its files."""
+        cursor = await self._connection.execute(_FACTS, [size])
         row = await cursor.fetchone()
         assert row is not None
         return Facts(*row)

@@ -257,7 +257,7 @@ def _inspect(shard: Shard, timeout: float) -> ShardStatus:
     start = perf_counter()
     try:
         with open_admin(shard, timeout=timeout) as admin:
-            info = admin.info()
+            info = admin.info(size=True)
     except ShardError as exc:
         return ShardStatus(shard, None, str(exc), perf_counter() - start)
     error = ""

@@ -28,9 +28,7 @@ from tenants.models import Shard, Tenant
 from tenants.services.agreement import agree, drop_leftovers, find_placement, record
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_lock
-from tenants.services.migrating.batches import Limits
-from tenants.services.migrating.planning import NEWEST
-from tenants.services.migrating.single import run_django
+from tenants.services.migrating.newcomers import migrate_newcomer
 from tenants.services.placement import choose_shard, new_namespace, require_shard
 from tenants.services.routes import forget
 
@@ -258,7 +256,7 @@ def _insert(name: str, shard: Shard, isolation: Isolation) -> Tenant:
 def _provision(tenant: Tenant, admin: ShardAdmin) -> None:
     try:
         admin.create_namespace(tenant.placement())
-        run_django(tenant, NEWEST, Limits())
+        migrate_newcomer(tenant, admin)
     # Also Ctrl-C must not leave half a tenant, if that can be helped.
     except BaseException as exc:
         _undo(tenant, admin, exc)

@@ -22,6 +22,7 @@ from django.utils import timezone
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.errors import MTDDError
 from mtdd_router.types import SchemaDetail, SchemaState, ScriptOutcome, ScriptPart, TenantState
+from tenants.errors import MigrationFailed
 from tenants.models import Shard, Tenant
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_locks
@@ -127,6 +128,20 @@ def apply_to_batch(
         done = [r.tenant for r in batch.results if r.outcome is MigrationOutcome.MIGRATED]
         Tenant.objects.filter(name__in=done).update(migrated_at=timezone.now())
     return batch.results, batch.deviating
+
+
+def apply_to_new(tenant: Tenant, recipe: Recipe, admin: ShardAdmin, limits: Limits) -> bool:
+    """Apply *recipe* to a new tenant; return whether that led to the recipe's schema.
+
+    Raises:
+        MigrationFailed: naming the tenant.
+    """
+    batch = _Batch(tenant.shard, recipe, {tenant.name: 0.0})
+    _apply(batch, admin, limits)
+    for result in batch.results:
+        if result.outcome is MigrationOutcome.FAILED:
+            raise MigrationFailed(result.error)
+    return not batch.deviating
 
 
 def standing(

@@ -2,7 +2,9 @@
 
 Invariant: an operation counts as reproducible only if Django's own code makes its SQL
 from the models, the catalog and the text of the migration. Anybody else's operation may
-look at rows, the time or the tenant's name, and runs on each tenant by itself.
+look at rows, the time or the tenant's name, and runs on each tenant by itself. As long as
+a new tenant has no rows, no default has a value to give, and code of Django's own nothing
+to do.
 """
 
 from collections.abc import Iterable
@@ -57,16 +59,20 @@ _REPRODUCIBLE: Final[frozenset[type[Operation]]] = frozenset(
 _CONSTANT_FACTORIES: Final = frozenset({bool, bytes, dict, float, int, list, set, str, tuple})
 
 
-def is_reproducible(migration: Migration, before: ProjectState, *, backwards: bool = False) -> bool:
+def is_reproducible(
+    migration: Migration, before: ProjectState, *, backwards: bool = False, rowless: bool = False
+) -> bool:
     """Whether the migration is the same SQL on every tenant of one schema state.
 
     Args:
         migration: with its operations.
         before: the state of the models without the migration.
         backwards: whether it is to be undone.
+        rowless: whether no table has a row.
     """
     return all(
-        _is_reproducible(operation, migration.app_label, before, backwards=backwards)
+        (rowless and _needs_rows(operation))
+        or _is_reproducible(operation, migration.app_label, before, backwards=backwards)
         for operation in migration.operations
     )
 
@@ -89,6 +95,15 @@ def _flat(found: Iterable[Operation]) -> Iterable[Operation]:
             yield from _flat(operation.database_operations)
         else:
             yield operation
+
+
+def _needs_rows(operation: Operation) -> bool:
+    """Whether only rows could make the operation differ from tenant to tenant."""
+    if type(operation) is operations.RunPython:
+        return str(getattr(operation.code, "__module__", "")).startswith("django.")
+    if type(operation) is operations.AddField or type(operation) is operations.AlterField:
+        return _is_of_django(operation.field)
+    return False
 
 
 def _is_reproducible(
@@ -123,10 +138,15 @@ def _field_of(operation: FieldOperation, app_label: str, state: ProjectState) ->
 
 def _has_constant_default(field: Any) -> bool:
     """Whether the rows that are there get the same value on every tenant."""
-    if field is None or not type(field).get_default.__module__.startswith("django."):
+    if field is None or not _is_of_django(field):
         return False
     if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
         return False
     if not field.has_default():
         return True
     return not callable(field.default) or field.default in _CONSTANT_FACTORIES
+
+
+def _is_of_django(field: Any) -> bool:
+    """Whether Django's own code takes the field's default."""
+    return str(type(field).get_default.__module__).startswith("django.")

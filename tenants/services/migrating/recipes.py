@@ -1,7 +1,9 @@
 """What brings tenants of one schema state to another: scripts, and code between them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 
 from django.apps.registry import Apps
 from django.db.migrations import Migration
@@ -27,7 +29,7 @@ class Step:
         statements: what changed the schema.
         rows: what was noted in django_migrations, each with whether it was added.
         wrote: whether anything else than these was written to the tenant.
-        fingerprint: of the schema behind it.
+        fingerprint: of the schema behind it, if the next step does not join it.
     """
 
     migration: Migration
@@ -49,9 +51,26 @@ class Step:
         """Whether it is one transaction."""
         return bool(self.migration.atomic)
 
+    @property
+    def scripted(self) -> bool:
+        """Whether it is part of a transaction that is replayed."""
+        return self.reproducible and self.atomic
+
     def script(self) -> list[str]:
         """Return its statements with those that note it."""
-        return [*self.statements, *map(_note, self.rows)]
+        return [*self.statements, *_notes(self.rows)]
+
+    def joins(self, previous: "Step") -> bool:
+        """Whether both can be one transaction.
+
+        Rows changed by SQL may leave triggers pending, and no table can be altered then.
+        """
+        return (
+            self.scripted
+            and previous.scripted
+            and not runs_sql(previous.migration)
+            and not runs_sql(self.migration)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,7 @@ class Recipe:
         applied: the digest of the migrations before.
         stages: in order.
         changed: the migrations, as ``app.name``, in order.
+        replayable: whether the stages do on another tenant what Django did on this one.
         fingerprint, facts: of the schema at the end.
         plan: as Django's signals tell it.
         before, after: the models at both ends.
@@ -93,6 +113,7 @@ class Recipe:
     applied: str
     stages: tuple[Stage, ...]
     changed: tuple[str, ...]
+    replayable: bool
     fingerprint: str
     facts: tuple[SchemaFact, ...]
     plan: Plan
@@ -116,46 +137,59 @@ def make_stages(
         prelude: statements that come before the first step.
         permissions: statements that follow the last step.
     """
-    stages: list[Stage] = []
-    parts = [ScriptPart(tuple(prelude))] if prelude else []
     known = set(applied)
-    joinable = False
-
-    def flush() -> None:
-        if parts:
-            stages.append(ScriptStage(tuple(parts)))
-            parts.clear()
-
-    for step in steps:
+    begin = tuple(prelude)
+    found: list[ScriptPart | CodeStage] = []
+    for group in _transactions(steps):
+        first = group[0]
         expected = applied_digest(known)
-        _follow(known, step.rows)
-        if not step.reproducible:
-            flush()
-            stages.append(CodeStage(step.migration, step.backwards, step.before))
-            joinable = False
-            continue
-        script = tuple(step.script())
-        if not step.atomic:
-            parts.append(ScriptPart(script, atomic=False))
-            joinable = False
-            continue
-        # Rows changed by SQL may leave triggers pending, and no table can be altered then.
-        if joinable and not runs_sql(step.migration):
-            last = parts.pop()
-            joined = (*last.statements, *script)
-            parts.append(ScriptPart(joined, True, last.expected, step.fingerprint))
+        rows = [row for step in group for row in step.rows]
+        _follow(known, rows)
+        if begin and not first.scripted:
+            found.append(ScriptPart(begin))
+            begin = ()
+        if not first.reproducible:
+            found.append(CodeStage(first.migration, first.backwards, first.before))
+        elif not first.atomic:
+            found.append(ScriptPart(tuple(first.script()), atomic=False))
         else:
-            parts.append(ScriptPart(script, True, expected, step.fingerprint))
-            joinable = not runs_sql(step.migration)
+            statements = [statement for step in group for statement in step.statements]
+            script = (*begin, *statements, *_notes(rows))
+            # What the prelude makes cannot be looked at before.
+            found.append(ScriptPart(script, True, "" if begin else expected, group[-1].fingerprint))
+            begin = ()
     if permissions:
-        if parts and parts[-1].atomic:
-            last = parts.pop()
-            joined = (*last.statements, *permissions)
-            parts.append(ScriptPart(joined, True, last.expected, last.fingerprint))
+        last = found[-1]
+        if isinstance(last, ScriptPart) and last.atomic:
+            found[-1] = replace(last, statements=(*last.statements, *permissions))
         else:
-            parts.append(ScriptPart(tuple(permissions)))
-    flush()
-    return tuple(stages)
+            found.append(ScriptPart(tuple(permissions)))
+    return tuple(_stages(found))
+
+
+def _transactions(steps: Sequence[Step]) -> list[list[Step]]:
+    """Group *steps*, those that can be one transaction together."""
+    groups: list[list[Step]] = []
+    for step in steps:
+        if groups and step.joins(groups[-1][-1]):
+            groups[-1].append(step)
+        else:
+            groups.append([step])
+    return groups
+
+
+def _stages(found: Iterable[ScriptPart | CodeStage]) -> Iterator[Stage]:
+    parts: list[ScriptPart] = []
+    for item in found:
+        if isinstance(item, ScriptPart):
+            parts.append(item)
+            continue
+        if parts:
+            yield ScriptStage(tuple(parts))
+            parts = []
+        yield item
+    if parts:
+        yield ScriptStage(tuple(parts))
 
 
 def _follow(known: set[str], rows: Iterable[tuple[str, str, bool]]) -> None:
@@ -163,11 +197,14 @@ def _follow(known: set[str], rows: Iterable[tuple[str, str, bool]]) -> None:
         (known.add if added else known.discard)(f"{app}.{name}")
 
 
-def _note(row: tuple[str, str, bool]) -> str:
-    app, name, added = row
-    statement = (
-        "INSERT INTO django_migrations (app, name, applied) VALUES ({}, {}, now())"
-        if added
-        else "DELETE FROM django_migrations WHERE app = {} AND name = {}"
-    )
-    return sql.SQL(statement).format(sql.Literal(app), sql.Literal(name)).as_string()
+def _notes(rows: Iterable[tuple[str, str, bool]]) -> Iterator[str]:
+    """Yield statements that note *rows* in their order, in as few as possible."""
+    for added, run in groupby(rows, key=itemgetter(2)):
+        keys = [(sql.Literal(app), sql.Literal(name)) for app, name, _ in run]
+        if added:
+            values = sql.SQL(", ").join(sql.SQL("({}, {}, now())").format(*key) for key in keys)
+            insert = sql.SQL("INSERT INTO django_migrations (app, name, applied) VALUES {}")
+            yield insert.format(values).as_string()
+        else:
+            delete = sql.SQL("DELETE FROM django_migrations WHERE app = {} AND name = {}")
+            yield from (delete.format(*key).as_string() for key in keys)

@@ -2,7 +2,8 @@
 
 Django's executor and schema editor do the work. Subclasses of theirs, which Django's
 own connection is told to use, note each statement of the editor with the migration it
-belongs to; whatever else is written makes that migration code, which is not replayed.
+belongs to. If anything else is written by a migration that was to be SQL, the recipe is
+not replayed.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from django.db.migrations.state import ModelState, ProjectState
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.types import SchemaDetail, ScriptPart, applied_digest
 from tenants.errors import MigrationFailed
-from tenants.services.migrating.operations import extensions_of, is_reproducible
+from tenants.services.migrating.operations import extensions_of, is_reproducible, runs_sql
 from tenants.services.migrating.planning import MigrationTarget, plan_for
 from tenants.services.migrating.recipes import Recipe, Step, make_stages
 from tenants.services.migrating.signals import (
@@ -132,7 +133,11 @@ class _Recorder(MigrationRecorder):
 
 
 class _Executor(MigrationExecutor):
-    """Django's executor, telling the recording where a migration begins and ends."""
+    """Django's executor, telling the recording where a migration begins and ends.
+
+    Attributes:
+        rowless: whether no table has a row yet.
+    """
 
     def __init__(
         self,
@@ -147,6 +152,7 @@ class _Executor(MigrationExecutor):
         self._recording = recording
         self._admin = admin
         self._for_others = for_others
+        self.rowless = False
         self.recorder = _Recorder(connection, recording)
 
     def apply_migration(
@@ -165,7 +171,6 @@ class _Executor(MigrationExecutor):
                 state = self._stepwise(step, state)
                 step.rows += [(app, name, True) for app, name in migration.replaces or [_key(step)]]
                 self._run(step)
-        self._end(step)
         return state
 
     def unapply_migration(
@@ -182,22 +187,30 @@ class _Executor(MigrationExecutor):
                 state = self._stepwise(step, state)
                 step.rows += [(*row, False) for row in (*migration.replaces, _key(step))]
                 self._run(step)
-        self._end(step)
         return state
 
     def _begin(
         self, migration: Migration, state: ProjectState, *, backwards: bool, fake: bool
     ) -> Step:
-        reproducible = fake or is_reproducible(migration, state, backwards=backwards)
+        steps = self._recording.steps
+        if steps and (steps[-1].wrote or runs_sql(steps[-1].migration)):
+            self.rowless = False
+        reproducible = fake or is_reproducible(
+            migration, state, backwards=backwards, rowless=self.rowless
+        )
         # Django changes the state that it is given.
         before = state if reproducible else state.clone()
-        return Step(migration, backwards, before, reproducible)
+        step = Step(migration, backwards, before, reproducible)
+        if steps and not step.joins(steps[-1]):
+            self.look()
+        return step
 
-    def _end(self, step: Step) -> None:
-        if not self._for_others:
-            return
-        states = self._admin.inspect_schemas([self._tenant], SchemaDetail.FINGERPRINT)
-        step.fingerprint = states[self._tenant].fingerprint
+    def look(self) -> None:
+        """Note what the last step has led to, if that is to be compared with."""
+        step = self._recording.steps[-1]
+        if self._for_others and step.scripted:
+            states = self._admin.inspect_schemas([self._tenant], SchemaDetail.FINGERPRINT)
+            step.fingerprint = states[self._tenant].fingerprint
 
     def _stepwise(self, step: Step, state: ProjectState) -> ProjectState:
         """Collect the SQL of a migration that is no transaction."""
@@ -221,6 +234,7 @@ def record_migrations(
     *,
     lock_timeout: float = 0.0,
     for_others: bool = True,
+    new: bool = False,
 ) -> Recipe | None:
     """Let Django migrate the connection's tenant, and return how; None if nothing was to do.
 
@@ -230,6 +244,7 @@ def record_migrations(
         target: where to.
         lock_timeout: bounds each wait for a lock, in seconds; zero does not.
         for_others: whether the recipe is to be used; otherwise it has no fingerprints.
+        new: whether the tenant is new, and the recipe for others that are.
 
     Raises:
         InvalidMigrationTarget: if there is no such target.
@@ -252,8 +267,10 @@ def record_migrations(
         [key for key in loader.applied_migrations if key in loader.graph.nodes]
     )
     tells_before = send_pre_migrate(connection.alias, plan, before.apps)
+    executor.rowless = new and not tells_before
     with connection.execute_wrapper(recording):
         state = executor.migrate([], plan=plan, state=before.clone(), fake=target.fake)
+    executor.look()
     after = _final_apps(state)
     tells_after = send_post_migrate(connection.alias, plan, after)
     permissions = [] if tells_after else permission_statements(connection.alias, after)
@@ -265,6 +282,7 @@ def record_migrations(
         applied=applied_digest(known),
         stages=make_stages(recording.steps, known, recording.prelude, permissions),
         changed=tuple(step.label for step in recording.steps),
+        replayable=not any(step.reproducible and step.wrote for step in recording.steps),
         fingerprint=end.fingerprint if end else "",
         facts=end.facts if end else (),
         plan=plan,

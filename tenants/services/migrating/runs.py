@@ -209,7 +209,8 @@ class _Run:
         result = MigrationResult(
             tenant.name, tenant.shard.name, MigrationOutcome.MIGRATED, recipe.changed, seconds
         )
-        return result, recipe if recipe.applied == applied else None
+        fits = recipe.replayable and recipe.applied == applied
+        return result, recipe if fits else None
 
     def _replay(self, tenants: Sequence[Tenant], recipe: Recipe) -> list[Tenant]:
         """Apply *recipe* to *tenants* on all shards at once; return those it does not fit."""

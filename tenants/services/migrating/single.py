@@ -61,9 +61,16 @@ def migrate_and_record(
 
 
 def run_django(
-    tenant: Tenant, target: MigrationTarget, limits: Limits, *, for_others: bool = False
+    tenant: Tenant,
+    target: MigrationTarget,
+    limits: Limits,
+    *,
+    for_others: bool = False,
+    new: bool = False,
 ) -> Recipe | None:
     """Migrate one tenant, in any state, and return how; the caller holds its lock.
+
+    *for_others* and *new* are those of `record_migrations`.
 
     Raises:
         InvalidMigrationTarget: if there is no such migration.
@@ -82,6 +89,7 @@ def run_django(
                     target,
                     lock_timeout=limits.lock_timeout,
                     for_others=for_others,
+                    new=new,
                 )
         except InvalidMigrationTarget:
             raise
