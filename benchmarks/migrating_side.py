@@ -61,7 +61,7 @@ def _ours(default: Any, names: list[str], addresses: dict[str, str]) -> dict[str
     }
     replayed = MigrationRun.objects.exclude(items=None)[0].items.values_list("seconds", flat=True)
     found["replay_median"] = median(replayed)
-    return {**found, "delete": timed(lambda: [services.delete_tenant(name) for name in names])}
+    return {**found, "delete": timed(lambda: [services.purge_tenant(name) for name in names])}
 
 
 def _peer(default: Any, names: list[str], _: object) -> dict[str, float]:

@@ -44,8 +44,12 @@ from mtdd_router.routers import TenantRouter
 
 __all__ = ["register_checks"]
 
-_DURATIONS: Final = ("MTDD_CONNECT_TIMEOUT", "MTDD_STATEMENT_TIMEOUT", "MTDD_ROUTE_TTL")
-_ZERO_MEANS_SOMETHING: Final = frozenset({"MTDD_STATEMENT_TIMEOUT", "MTDD_ROUTE_TTL"})
+_ZERO_MEANS_SOMETHING: Final = (
+    "MTDD_STATEMENT_TIMEOUT",
+    "MTDD_ROUTE_TTL",
+    "MTDD_DELETION_GRACE",
+)
+_DURATIONS: Final = ("MTDD_CONNECT_TIMEOUT", *_ZERO_MEANS_SOMETHING)
 
 _SESSION: Final = "django.contrib.sessions.middleware.SessionMiddleware"
 _SESSIONS_IN_DATABASE: Final = "django.contrib.sessions.backends.db"
@@ -262,6 +266,7 @@ def check_values(**_: Any) -> Iterator[CheckMessage]:
         "MTDD_CONNECT_TIMEOUT": lambda: mtdd_settings.connect_timeout,
         "MTDD_STATEMENT_TIMEOUT": lambda: mtdd_settings.statement_timeout,
         "MTDD_ROUTE_TTL": lambda: mtdd_settings.route_ttl,
+        "MTDD_DELETION_GRACE": lambda: mtdd_settings.deletion_grace,
     }
     for setting in _DURATIONS:
         value = readers[setting]()

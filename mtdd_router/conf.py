@@ -110,6 +110,11 @@ class MTDDSettings:
         return _get("MTDD_ROUTE_TTL", 60.0)
 
     @property
+    def deletion_grace(self) -> float:
+        """Seconds for which a deleted tenant can be brought back (MTDD_DELETION_GRACE)."""
+        return _get("MTDD_DELETION_GRACE", 7 * 24 * 3600.0)
+
+    @property
     def static_aliases(self) -> Mapping[str, dict[str, Any]]:
         """The aliases written in DATABASES, without any tenant."""
         configured = _databases()

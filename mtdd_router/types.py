@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from mtdd_router.errors import InvalidTenantName
 
 __all__ = [
+    "TRANSITIONS",
     "Isolation",
     "Placement",
     "Registry",
@@ -68,7 +69,23 @@ class TenantState(enum.StrEnum):
     CREATING = "creating"
     ACTIVE = "active"
     FROZEN = "frozen"
+    DELETED = "deleted"
     DELETING = "deleting"
+
+
+TRANSITIONS: Final[Mapping[TenantState, frozenset[TenantState]]] = {
+    TenantState.CREATING: frozenset({TenantState.ACTIVE, TenantState.FROZEN, TenantState.DELETING}),
+    TenantState.ACTIVE: frozenset({TenantState.FROZEN, TenantState.DELETED, TenantState.DELETING}),
+    TenantState.FROZEN: frozenset({TenantState.ACTIVE, TenantState.DELETED, TenantState.DELETING}),
+    TenantState.DELETED: frozenset({TenantState.ACTIVE, TenantState.FROZEN, TenantState.DELETING}),
+    TenantState.DELETING: frozenset({TenantState.FROZEN}),
+}
+"""Which states may follow each, in the registry and on its shard.
+
+A deleted tenant has all its data and may come back; of one that is being deleted, data may
+be gone already. Only repair freezes what is creating or deleting: where the other side says
+that the tenant was in use.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ class PlacementState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PLACEMENT_STATE_ACTIVE: _ClassVar[PlacementState]
     PLACEMENT_STATE_FROZEN: _ClassVar[PlacementState]
     PLACEMENT_STATE_DELETING: _ClassVar[PlacementState]
+    PLACEMENT_STATE_DELETED: _ClassVar[PlacementState]
 REASON_UNSPECIFIED: Reason
 REASON_INVALID_REQUEST: Reason
 REASON_PERMISSION_DENIED: Reason
@@ -57,6 +58,7 @@ PLACEMENT_STATE_CREATING: PlacementState
 PLACEMENT_STATE_ACTIVE: PlacementState
 PLACEMENT_STATE_FROZEN: PlacementState
 PLACEMENT_STATE_DELETING: PlacementState
+PLACEMENT_STATE_DELETED: PlacementState
 
 class Target(_message.Message):
     __slots__ = ("tenant", "database")

@@ -105,6 +105,12 @@ _SCRIPTS: Final = (
         PRIMARY KEY (namespace, script)
     );
     """,
+    """
+    ALTER TABLE mtdd.placement
+        DROP CONSTRAINT placement_state_check,
+        ADD CONSTRAINT placement_state_check
+        CHECK (state IN ('creating', 'active', 'frozen', 'deleted', 'deleting'));
+    """,
 )
 
 log = get_logger(__name__)

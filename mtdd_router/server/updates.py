@@ -7,7 +7,7 @@ that lost the answer may ask again.
 
 from mtdd_router.server.namespaces import AlreadyExists, Namespaces, NotPossible
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
-from mtdd_router.types import Placement, TenantState
+from mtdd_router.types import TRANSITIONS, Placement, TenantState
 
 __all__ = ["NoSuchTenant", "update_placement"]
 
@@ -29,7 +29,8 @@ async def update_placement(
 
     Raises:
         NoSuchTenant: if it does not live here.
-        NotPossible: if the placement has another epoch, or the new one is not larger.
+        NotPossible: if the placement has another epoch, the new one is not larger, or its
+            state cannot become *state*.
         AlreadyExists: if *name* is another tenant's.
     """
     async with namespaces.transaction(f"Tenant {tenant!r}"):
@@ -59,8 +60,10 @@ async def update_placement(
                 f"Tenant {tenant!r} is at epoch {stored.epoch}; the new epoch {epoch} must be "
                 "larger."
             )
-        if state is TenantState.CREATING and stored.state is not TenantState.CREATING:
-            raise NotPossible(f"Tenant {tenant!r} is {stored.state.value}, it was created already.")
+        if wanted.state is not stored.state and wanted.state not in TRANSITIONS[stored.state]:
+            raise NotPossible(
+                f"Tenant {tenant!r} is {stored.state.value}; it cannot become {wanted.state.value}."
+            )
         if wanted.tenant != tenant and await namespaces.find(wanted.tenant) is not None:
             raise AlreadyExists(f"Tenant {name!r} lives on this shard already.")
         cursor = await namespaces.connection.execute(

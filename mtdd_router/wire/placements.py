@@ -21,6 +21,7 @@ STATES: Final = {
     TenantState.CREATING: pb.PLACEMENT_STATE_CREATING,
     TenantState.ACTIVE: pb.PLACEMENT_STATE_ACTIVE,
     TenantState.FROZEN: pb.PLACEMENT_STATE_FROZEN,
+    TenantState.DELETED: pb.PLACEMENT_STATE_DELETED,
     TenantState.DELETING: pb.PLACEMENT_STATE_DELETING,
 }
 _ISOLATION_OF: Final = {value: key for key, value in _ISOLATIONS.items()}

@@ -64,6 +64,10 @@ class ServiceAdmin(ModelAdmin[M], Generic[M]):
     def losses(self, obj: M) -> Mapping[str, object]:
         """Return what a deletion loses, for the page that asks."""
 
+    def delete_words(self, obj: M) -> tuple[str, str]:  # noqa: ARG002 - for subclasses
+        """Return what stands above the losses of a deletion, and on its button."""
+        return _("This will be lost for ever:"), _("Delete for ever")
+
     def must_type(self, obj: M) -> str:  # noqa: ARG002 - for subclasses
         """Return what has to be typed to delete *obj*; nothing by default."""
         return ""
@@ -167,6 +171,7 @@ class ServiceAdmin(ModelAdmin[M], Generic[M]):
         if not self.has_delete_permission(request, obj):
             raise PermissionDenied
         wanted = self.must_type(obj)
+        warning, button = self.delete_words(obj) if wanted else ("", _("Yes, remove it"))
         error = ""
         if request.method == "POST":
             if request.POST.get("typed_name", "").strip() != wanted:
@@ -182,6 +187,8 @@ class ServiceAdmin(ModelAdmin[M], Generic[M]):
             "object": obj,
             "opts": self.opts,
             "losses": self.losses(obj),
+            "warning": warning,
+            "button": button,
             "typed_name": wanted,
             "error": error,
             "media": self.media,

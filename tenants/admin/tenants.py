@@ -1,4 +1,4 @@
-"""The admin of tenants: creating one here provisions it, deleting one here drops it.
+"""The admin of tenants: creating one here provisions it, deleting one twice drops it.
 
 Placement and isolation cannot be changed once a tenant is there; its name can, which
 renames it through the service.
@@ -12,9 +12,12 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
+from mtdd_router.conf import mtdd_settings
 from mtdd_router.errors import InvalidTenantName, ShardError
 from mtdd_router.types import Isolation, TenantState
 from tenants import services
@@ -31,6 +34,7 @@ _KINDS = {
     TenantState.ACTIVE: "good",
     TenantState.FROZEN: "cold",
     TenantState.CREATING: "waiting",
+    TenantState.DELETED: "bad",
     TenantState.DELETING: "bad",
 }
 _SIZE_TIMEOUT = 1.0
@@ -90,7 +94,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
     list_per_page = 50
     search_fields = ("name", "namespace")
     search_help_text = _("Search by name or namespace.")
-    actions = ("freeze_selected", "unfreeze_selected", "migrate_selected")
+    actions = ("freeze_selected", "unfreeze_selected", "undelete_selected", "migrate_selected")
     add_fieldsets = (
         (
             None,
@@ -104,7 +108,14 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         ),
     )
     placement_fields = ("shard_link", "isolation", "namespace", "role", "epoch")
-    life_fields = ("state_badge", "live_size", "migrated_at", "created_at", "updated_at")
+    life_fields = (
+        "state_badge",
+        "purge_at",
+        "live_size",
+        "migrated_at",
+        "created_at",
+        "updated_at",
+    )
     change_fieldsets = (
         (None, {"fields": ("name",)}),
         (_("Life"), {"fields": life_fields}),
@@ -119,6 +130,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
     object_actions: ClassVar[Mapping[str, str]] = {
         "_freeze": "Freeze",
         "_unfreeze": "Unfreeze",
+        "_undelete": "Undelete",
         "_migrate": "Migrate",
     }
 
@@ -160,6 +172,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         wanted = {
             TenantState.ACTIVE: ("_freeze", "_migrate"),
             TenantState.FROZEN: ("_unfreeze", "_migrate"),
+            TenantState.DELETED: ("_undelete",),
         }.get(TenantState(obj.state), ())
         return {name: self.object_actions[name] for name in wanted}
 
@@ -167,7 +180,11 @@ class TenantAdmin(ServiceAdmin[Tenant]):
 
     @admin.display(description=_("state"), ordering="state")
     def state_badge(self, tenant: Tenant) -> str:
-        return badge(str(tenant.get_state_display()), _KINDS[TenantState(tenant.state)])
+        word, kind = str(tenant.get_state_display()), _KINDS[TenantState(tenant.state)]
+        if tenant.purge_at is None:
+            return badge(word, kind)
+        until = date_format(localtime(tenant.purge_at), "DATETIME_FORMAT")
+        return badge(word, kind, gettext("Purged after %(time)s") % {"time": until})
 
     @admin.display(description=_("shard"), ordering="shard__name")
     def shard_link(self, tenant: Tenant) -> str:
@@ -194,6 +211,10 @@ class TenantAdmin(ServiceAdmin[Tenant]):
     @admin.action(description=_("Unfreeze: answer again"), permissions=["change"])
     def unfreeze_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
         self.for_each(request, queryset, lambda t: services.unfreeze_tenant(t.name), "Unfrozen")
+
+    @admin.action(description=_("Undelete: bring back"), permissions=["delete"])
+    def undelete_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
+        self.for_each(request, queryset, lambda t: services.undelete_tenant(t.name), "Undeleted")
 
     @admin.action(description=_("Migrate to the newest migrations"), permissions=["change"])
     def migrate_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
@@ -228,6 +249,9 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         if action == "_unfreeze":
             services.unfreeze_tenant(obj.name)
             return f"Tenant {obj.name} is active."
+        if action == "_undelete":
+            tenant = services.undelete_tenant(obj.name)
+            return f"Tenant {tenant.name} is {tenant.state} again; migrate it if others were."
         changed = services.migrate_tenant(obj)
         return f"Tenant {obj.name} is at the newest migrations; {len(changed)} were applied."
 
@@ -247,7 +271,23 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         return services.rename_tenant(original.name, form.cleaned_data["name"])
 
     def remove(self, obj: Tenant) -> None:
-        services.delete_tenant(obj.name)
+        if _is_in_use(obj):
+            services.delete_tenant(obj.name)
+        else:
+            services.purge_tenant(obj.name)
+
+    def delete_words(self, obj: Tenant) -> tuple[str, str]:
+        if not _is_in_use(obj):
+            return super().delete_words(obj)
+        days = mtdd_settings.deletion_grace / 86400
+        return (
+            gettext(
+                "It will answer no more queries, at once. For %(days)g days it can be brought "
+                "back; then this will be lost:"
+            )
+            % {"days": days},
+            gettext("Delete"),
+        )
 
     def must_type(self, obj: Tenant) -> str:
         return obj.name
@@ -266,3 +306,8 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         if contents.error:
             rows[_("warning")] = contents.error
         return {str(name): value for name, value in rows.items()}
+
+
+def _is_in_use(tenant: Tenant) -> bool:
+    """Whether a deletion is one that can be undone; any other is for ever."""
+    return tenant.state in {TenantState.ACTIVE, TenantState.FROZEN}

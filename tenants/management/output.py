@@ -32,6 +32,8 @@ _STYLES: Final[Mapping[str, str]] = {
     "creating": "yellow",
     "skipped": "yellow",
     "busy": "yellow",
+    "deleted": "magenta",
+    "purged": "green",
     "deleting": "red",
     "down": "red",
     "failed": "red",

@@ -100,6 +100,7 @@ def tenant_data(tenant: Tenant, size_bytes: int | None = None) -> dict[str, Any]
         "created_at": tenant.created_at,
         "updated_at": tenant.updated_at,
         "migrated_at": tenant.migrated_at,
+        "purge_at": tenant.purge_at,
     }
 
 

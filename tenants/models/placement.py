@@ -15,6 +15,10 @@ __all__ = ["SHARD_NAME_MAX_LENGTH", "Shard", "Tenant"]
 SHARD_NAME_MAX_LENGTH: Final = 63
 
 
+# What a deleted tenant was, and will be when it is brought back.
+_COMES_BACK_AS: Final = (TenantState.ACTIVE.value, TenantState.FROZEN.value)
+
+
 class IsolationChoice(models.TextChoices):
     """``mtdd_router.types.Isolation``, with labels for people."""
 
@@ -28,6 +32,7 @@ class StateChoice(models.TextChoices):
     CREATING = TenantState.CREATING.value, _("creating")
     ACTIVE = TenantState.ACTIVE.value, _("active")
     FROZEN = TenantState.FROZEN.value, _("frozen")
+    DELETED = TenantState.DELETED.value, _("deleted")
     DELETING = TenantState.DELETING.value, _("deleting")
 
 
@@ -115,6 +120,16 @@ class Tenant(models.Model):
         default=StateChoice.CREATING.value,
         editable=False,
     )
+    purge_at = models.DateTimeField(
+        _("purged after"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Until then, a deleted tenant can be brought back with all its data."),
+    )
+    state_before_deletion = models.CharField(
+        _("state before its deletion"), max_length=16, blank=True, editable=False
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
     migrated_at = models.DateTimeField(_("last migration"), null=True, blank=True, editable=False)
@@ -136,6 +151,11 @@ class Tenant(models.Model):
                 name="tenants_tenant_isolation",
             ),
             models.CheckConstraint(condition=Q(epoch__gte=1), name="tenants_tenant_epoch"),
+            models.CheckConstraint(
+                condition=~Q(state=TenantState.DELETED.value)
+                | Q(purge_at__isnull=False, state_before_deletion__in=_COMES_BACK_AS),
+                name="tenants_tenant_deleted",
+            ),
         )
         indexes = (models.Index(fields=("state",), name="tenants_tenant_state_idx"),)
 

@@ -5,7 +5,17 @@ tenant or shard and says what to do. None may run inside a transaction of the
 registry's database: an operation's steps must be visible while it runs.
 """
 
+from tenants.services.changing import get_tenant
 from tenants.services.contents import Contents, measure_contents
+from tenants.services.deletion import (
+    PurgeOutcome,
+    PurgeResult,
+    delete_tenant,
+    due_tenants,
+    purge_tenant,
+    purge_tenants,
+    undelete_tenant,
+)
 from tenants.services.execution import run_for_tenant
 from tenants.services.findings import Finding, FindingKind, ShardReport
 from tenants.services.migrating.batches import Limits
@@ -31,9 +41,7 @@ from tenants.services.shards import (
 )
 from tenants.services.tenants import (
     create_tenant,
-    delete_tenant,
     freeze_tenant,
-    get_tenant,
     rename_tenant,
     unfreeze_tenant,
 )
@@ -49,11 +57,14 @@ __all__ = [
     "MigrationTarget",
     "PlannedGroup",
     "PlannedMigration",
+    "PurgeOutcome",
+    "PurgeResult",
     "ShardReport",
     "ShardStatus",
     "check_shards",
     "create_tenant",
     "delete_tenant",
+    "due_tenants",
     "edit_shard",
     "freeze_tenant",
     "get_shard",
@@ -64,11 +75,14 @@ __all__ = [
     "migrate_tenants",
     "move_addresses",
     "plan_migrations",
+    "purge_tenant",
+    "purge_tenants",
     "register_shard",
     "remove_shard",
     "rename_tenant",
     "resume_migrations",
     "run_for_tenant",
     "tenant_sizes",
+    "undelete_tenant",
     "unfreeze_tenant",
 ]

@@ -5,20 +5,21 @@ So of the two, the one with the higher epoch is the later, and an operation that
 stopped between the two is completed by taking over the shard's.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypedDict, Unpack
 
 from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, transaction
 from django.utils import timezone
 
 from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.conf import mtdd_settings
 from mtdd_router.errors import RegistryUnavailable
-from mtdd_router.types import Placement
-from tenants.errors import PlacementDisagreement, TenantAlreadyExists
+from mtdd_router.types import TRANSITIONS, Placement, TenantState
+from tenants.errors import PlacementDisagreement, TenantAlreadyExists, WrongTenantState
 from tenants.models import Tenant
 from tenants.services.routes import forget
 
-__all__ = ["agree", "drop_leftovers", "find_placement", "record"]
+__all__ = ["agree", "drop_leftovers", "find_placement", "purge_date", "record"]
 
 
 class Changes(TypedDict, total=False):
@@ -30,6 +31,8 @@ class Changes(TypedDict, total=False):
     isolation: str
     role: str
     migrated_at: datetime
+    purge_at: datetime | None
+    state_before_deletion: str
 
 
 def record(tenant: Tenant, **changes: Unpack[Changes]) -> None:
@@ -37,10 +40,13 @@ def record(tenant: Tenant, **changes: Unpack[Changes]) -> None:
 
     Raises:
         PlacementDisagreement: if somebody has.
+        WrongTenantState: if the tenant's state cannot become that.
         TenantAlreadyExists: if the new name is taken.
         RegistryUnavailable: if the registry's database fails.
     """
     before = tenant.name
+    if "state" in changes:
+        changes.update(_entering(tenant, TenantState(changes["state"])))
     try:
         with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
             updated = Tenant.objects.filter(pk=tenant.pk, epoch=tenant.epoch).update(
@@ -59,6 +65,23 @@ def record(tenant: Tenant, **changes: Unpack[Changes]) -> None:
     for column, value in changes.items():
         setattr(tenant, column, value)
     forget(*{before, tenant.name})
+
+
+def purge_date(now: datetime) -> datetime:
+    """Return when a tenant that is deleted *now* may be purged."""
+    return now + timedelta(seconds=mtdd_settings.deletion_grace)
+
+
+def _entering(tenant: Tenant, state: TenantState) -> Changes:
+    """Return what else changes with the state of *tenant*."""
+    before = TenantState(tenant.state)
+    if state is before:
+        return {}
+    if state not in TRANSITIONS[before]:
+        raise WrongTenantState(f"Tenant {tenant.name!r} is {before}; it cannot become {state}.")
+    if state is TenantState.DELETED:
+        return {"purge_at": purge_date(timezone.now()), "state_before_deletion": before.value}
+    return {"purge_at": None, "state_before_deletion": ""}
 
 
 def find_placement(admin: ShardAdmin, tenant: Tenant) -> Placement | None:

@@ -8,7 +8,7 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandError
 
 from mtdd_router.context import maintenance, tenant_context
-from tenants.services.tenants import get_tenant
+from tenants.services.changing import get_tenant
 
 __all__ = ["run_for_tenant"]
 

@@ -12,24 +12,26 @@ from typing import Final
 
 from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, transaction
 from django.db.models import Q
+from django.utils import timezone
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.errors import MTDDError, ShardError, ShardUnavailable
 from mtdd_router.types import Placement, TenantState
 from tenants.errors import ShardRegistryError, TenantBusy
 from tenants.models import Shard, Tenant
-from tenants.services.agreement import record
+from tenants.services.agreement import purge_date, record
+from tenants.services.changing import WHOLE
+from tenants.services.deletion import finish_deletion, remove_unfinished
 from tenants.services.findings import Finding, FindingKind, ShardReport
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_lock
 from tenants.services.migrating.single import is_migrated
 from tenants.services.routes import forget
 from tenants.services.shards import get_shard, identify_as
-from tenants.services.tenants import activate, finish_deletion, remove_unfinished
+from tenants.services.tenants import activate
 
 __all__ = ["check_shards"]
 
-_WHOLE: Final = (TenantState.ACTIVE, TenantState.FROZEN)
 _REPAIR_TIMEOUT: Final = 300.0
 
 
@@ -85,7 +87,7 @@ class _Comparison:
         strangers = {placement.namespace: placement for placement in found.placements.values()}
         for row in rows:
             placement = strangers.pop(row.namespace, None)
-            whole = row.state in _WHOLE and row.name not in found.missing
+            whole = row.state in WHOLE and row.name not in found.missing
             if whole and placement == row.placement():
                 continue
             names = {row.name, placement.tenant} if placement else {row.name}
@@ -160,7 +162,7 @@ class _Comparison:
     ) -> None:
         """Complete a creation that did all but say so; remove any other."""
         detail, action = "Its creation stopped half way.", "complete the creation"
-        if placement is not None and placement.state in _WHOLE:
+        if placement is not None and placement.state in WHOLE:
             later = placement
             mend: Callable[[], object] = lambda: record(  # noqa: E731
                 row, name=later.tenant, state=later.state.value, epoch=later.epoch
@@ -201,7 +203,7 @@ class _Comparison:
             return
         detail = f"The namespace {placement.namespace!r} is {placement.state} on the shard."
         other = Tenant.objects.select_related("shard").filter(name=name).first()
-        if placement.state not in _WHOLE:
+        if placement.state not in WHOLE:
             self.report(
                 FindingKind.UNKNOWN_TENANT,
                 name,
@@ -239,6 +241,7 @@ class _Comparison:
         return self.shard.tenants.filter(Q(namespace=namespace) | Q(role=namespace)).exists()
 
     def _adopt(self, placement: Placement) -> None:
+        deleted = placement.state is TenantState.DELETED
         with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
             Tenant.objects.create(
                 name=placement.tenant,
@@ -248,6 +251,8 @@ class _Comparison:
                 role=placement.role,
                 epoch=placement.epoch,
                 state=placement.state.value,
+                purge_at=purge_date(timezone.now()) if deleted else None,
+                state_before_deletion=TenantState.FROZEN.value if deleted else "",
             )
         forget(placement.tenant)
 
@@ -276,15 +281,16 @@ def _complete(row: Tenant) -> bool:
 def _settled(row: Tenant, placement: Placement) -> tuple[str, TenantState, int]:
     """Return the name, state and epoch that both shall have."""
     state = TenantState(row.state)
-    if placement.state not in _WHOLE:
+    if placement.state not in WHOLE:
         # Here it was in use, there it was being made or deleted: no data is dropped,
         # and no query answered, until a person unfreezes or deletes it.
         return row.name, TenantState.FROZEN, max(row.epoch, placement.epoch) + 1
     if placement.epoch < row.epoch:
         return row.name, state, row.epoch
     if placement.epoch == row.epoch:
-        frozen = TenantState.FROZEN in (state, placement.state)
-        return row.name, TenantState.FROZEN if frozen else state, row.epoch + 1
+        # Which of two states is the later cannot be told: the safe one loses nothing.
+        same = state is placement.state
+        return row.name, state if same else TenantState.FROZEN, row.epoch + 1
     if placement.tenant != row.name and Tenant.objects.filter(name=placement.tenant).exists():
         # The new name was given to another tenant after the renaming stopped.
         return row.name, placement.state, placement.epoch + 1

@@ -1,4 +1,4 @@
-"""The life of a tenant: created, renamed, frozen, unfrozen, deleted.
+"""The life of a tenant: created, renamed, frozen, unfrozen; ``deletion`` has its end.
 
 Invariants: a tenant's row is there before its namespace, and goes after it; all
 other changes are made on the shard first (see ``agreement``). Each operation holds
@@ -6,26 +6,32 @@ the tenant's lock, may stop at any step, and is then found and mended by
 ``check_shards``.
 """
 
-from typing import Final
-
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, transaction
 from django.utils import timezone
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.conf import mtdd_settings
-from mtdd_router.errors import MTDDError, ShardError, ShardRefused, TenantDoesNotExist
-from mtdd_router.types import Isolation, Placement, TenantState
+from mtdd_router.errors import MTDDError
+from mtdd_router.types import Isolation, TenantState
 from tenants.errors import (
     NoShardAvailable,
     OperationInterrupted,
-    PlacementDisagreement,
     ProvisioningFailed,
     ShardNotRegistered,
     TenantAlreadyExists,
-    WrongTenantState,
 )
 from tenants.models import Shard, Tenant
-from tenants.services.agreement import agree, drop_leftovers, find_placement, record
+from tenants.services.agreement import record
+from tenants.services.changing import (
+    change,
+    get_tenant,
+    sentence,
+    set_state,
+    settle,
+    until,
+    where,
+)
+from tenants.services.deletion import remove_unfinished
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_lock
 from tenants.services.migrating.newcomers import migrate_newcomer
@@ -35,32 +41,11 @@ from tenants.services.routes import forget
 __all__ = [
     "activate",
     "create_tenant",
-    "delete_tenant",
-    "finish_deletion",
     "freeze_tenant",
-    "get_tenant",
-    "remove_unfinished",
     "rename_tenant",
     "unfreeze_tenant",
     "validate_new_name",
 ]
-
-# Dropping a large schema takes PostgreSQL its time.
-_DROP_TIMEOUT: Final = 300.0
-
-
-def get_tenant(name: str) -> Tenant:
-    """Return the tenant of that *name*, with its shard.
-
-    Raises:
-        TenantDoesNotExist: naming it.
-    """
-    tenant = Tenant.objects.select_related("shard").filter(name=name).first()
-    if tenant is None:
-        raise TenantDoesNotExist(
-            f"No tenant {name!r} is registered; list_tenants shows those that are."
-        )
-    return tenant
 
 
 def validate_new_name(name: str) -> str:
@@ -115,8 +100,8 @@ def rename_tenant(name: str, new_name: str) -> Tenant:
         if Tenant.objects.filter(name=new_name).exists():
             raise _already_exists(new_name)
         with open_admin(tenant.shard) as admin:
-            _settle(tenant, admin)
-            _change(tenant, admin, name=new_name)
+            settle(tenant, admin)
+            change(tenant, admin, name=new_name)
     return tenant
 
 
@@ -125,7 +110,7 @@ def freeze_tenant(name: str) -> Tenant:
 
     Raises: as `rename_tenant`.
     """
-    return _set_state(name, TenantState.FROZEN)
+    return set_state(name, TenantState.FROZEN)
 
 
 def unfreeze_tenant(name: str) -> Tenant:
@@ -133,28 +118,7 @@ def unfreeze_tenant(name: str) -> Tenant:
 
     Raises: as `rename_tenant`.
     """
-    return _set_state(name, TenantState.ACTIVE)
-
-
-def delete_tenant(name: str) -> None:
-    """Delete the tenant and all its data, whatever its state; nothing brings it back.
-
-    Raises:
-        TenantDoesNotExist, TenantBusy, PlacementDisagreement, ShardUnavailable:
-            nothing has changed.
-        OperationInterrupted: repeating it, or check_shards, completes it.
-    """
-    with tenant_lock(name):
-        tenant = get_tenant(name)
-        with open_admin(tenant.shard, timeout=_DROP_TIMEOUT) as admin:
-            placement = find_placement(admin, tenant)
-            if placement is not None and placement.tenant != name:
-                raise PlacementDisagreement(
-                    f"On shard {tenant.shard.name!r}, tenant {name!r} is called "
-                    f"{placement.tenant!r}: a renaming stopped half way. "
-                    "Run `manage.py check_shards --repair` first."
-                )
-            finish_deletion(tenant, admin, placement)
+    return set_state(name, TenantState.ACTIVE)
 
 
 def activate(tenant: Tenant, admin: ShardAdmin, *, migrated: bool = False) -> None:
@@ -174,58 +138,9 @@ def activate(tenant: Tenant, admin: ShardAdmin, *, migrated: bool = False) -> No
             record(tenant, state=TenantState.ACTIVE.value, epoch=epoch)
     except MTDDError as exc:
         raise OperationInterrupted(
-            f"Tenant {tenant.name!r} is complete on {_where(tenant)}, but could not be made "
-            f"active: {_sentence(exc)} Run `manage.py check_shards --repair`, which does it."
+            f"Tenant {tenant.name!r} is complete on {where(tenant)}, but could not be made "
+            f"active: {sentence(exc)} Run `manage.py check_shards --repair`, which does it."
         ) from exc
-
-
-def finish_deletion(tenant: Tenant, admin: ShardAdmin, placement: Placement | None) -> None:
-    """Delete the tenant, from whichever step on is left to do.
-
-    Raises:
-        OperationInterrupted: naming tenant and shard.
-    """
-    if tenant.state != TenantState.DELETING:
-        known = placement.epoch if placement else 0
-        record(tenant, state=TenantState.DELETING.value, epoch=max(tenant.epoch, known) + 1)
-    try:
-        if placement is not None:
-            if placement.state is not TenantState.DELETING:
-                admin.update_placement(
-                    tenant.name,
-                    expected_epoch=placement.epoch,
-                    state=TenantState.DELETING,
-                    epoch=max(tenant.epoch, placement.epoch + 1),
-                )
-            admin.drop_namespace(tenant.name)
-        else:
-            drop_leftovers(tenant, admin)
-    except ShardError as exc:
-        raise OperationInterrupted(
-            f"Deleting tenant {tenant.name!r} stopped half way on {_where(tenant)}: "
-            f"{_sentence(exc)} It answers no more queries; repeat the command to complete it."
-        ) from exc
-    _delete_row(tenant)
-
-
-def remove_unfinished(tenant: Tenant, admin: ShardAdmin) -> None:
-    """Remove a tenant that was never active, from its shard and from here.
-
-    Raises:
-        ShardError: if the shard fails; then the row stays.
-        PlacementDisagreement: if it is active on the shard.
-    """
-    placement = find_placement(admin, tenant)
-    if placement is not None:
-        if placement.state not in {TenantState.CREATING, TenantState.DELETING}:
-            raise PlacementDisagreement(
-                f"Tenant {tenant.name!r} is {placement.state} on shard {tenant.shard.name!r}; "
-                "it is not removed as unfinished."
-            )
-        admin.drop_namespace(placement.tenant)
-    else:
-        drop_leftovers(tenant, admin)
-    _delete_row(tenant)
 
 
 def _insert(name: str, shard: Shard, isolation: Isolation) -> Tenant:
@@ -269,81 +184,28 @@ def _undo(tenant: Tenant, admin: ShardAdmin, cause: BaseException) -> None:
         remove_unfinished(tenant, admin)
     except MTDDError as exc:
         raise OperationInterrupted(
-            f"Tenant {tenant.name!r} could not be created, for {_where(tenant)} failed half "
-            f"way: {_sentence(cause)} It is left in state 'creating'; when the shard is back, run "
+            f"Tenant {tenant.name!r} could not be created, for {where(tenant)} failed half "
+            f"way: {sentence(cause)} It is left in state 'creating'; when the shard is back, run "
             "`manage.py check_shards --repair`."
         ) from exc
     if isinstance(cause, Exception):
         raise ProvisioningFailed(
-            f"Tenant {tenant.name!r} could not be created on {_where(tenant)}: "
-            f"{_sentence(cause)} Nothing of it is left."
+            f"Tenant {tenant.name!r} could not be created on {where(tenant)}: "
+            f"{sentence(cause)} Nothing of it is left."
         ) from cause
-
-
-def _set_state(name: str, state: TenantState) -> Tenant:
-    with tenant_lock(name):
-        tenant = get_tenant(name)
-        with open_admin(tenant.shard) as admin:
-            _settle(tenant, admin)
-            if tenant.state != state:
-                _change(tenant, admin, state=state)
-    return tenant
-
-
-def _settle(tenant: Tenant, admin: ShardAdmin) -> None:
-    """Refuse a tenant that is no whole one; complete what was interrupted."""
-    if tenant.state not in {TenantState.ACTIVE, TenantState.FROZEN}:
-        raise WrongTenantState(
-            f"Tenant {tenant.name!r} is {tenant.state}; if no operation on it is under way, "
-            "run `manage.py check_shards --repair`."
-        )
-    agree(tenant, admin)
-
-
-def _change(
-    tenant: Tenant, admin: ShardAdmin, *, name: str = "", state: TenantState | None = None
-) -> None:
-    """Change name or state of a settled tenant: on the shard, then in the registry."""
-    epoch = tenant.epoch + 1
-    try:
-        admin.update_placement(
-            tenant.name, expected_epoch=tenant.epoch, name=name, state=state, epoch=epoch
-        )
-        record(
-            tenant,
-            name=name or tenant.name,
-            state=state.value if state else tenant.state,
-            epoch=epoch,
-        )
-    except ShardRefused:
-        raise
-    except MTDDError as exc:
-        raise OperationInterrupted(
-            f"The change of tenant {tenant.name!r} on {_where(tenant)} stopped half way: "
-            f"{_sentence(exc)} Run `manage.py check_shards --repair`, which settles it."
-        ) from exc
-
-
-def _delete_row(tenant: Tenant) -> None:
-    Tenant.objects.filter(pk=tenant.pk).delete()
-    forget(tenant.name)
 
 
 def _already_exists(name: str) -> TenantAlreadyExists:
     other = Tenant.objects.filter(name=name).first()
+    if other is not None and other.state == TenantState.DELETED:
+        return TenantAlreadyExists(
+            f"Tenant {name!r} is deleted, and its name taken until it is purged, after "
+            f"{until(other)}: bring it back with `manage.py undelete_tenant {name}`, or purge it "
+            f"with `manage.py delete_tenant {name} --now`."
+        )
     if other is not None and other.state == TenantState.CREATING:
         return TenantAlreadyExists(
             f"A tenant {name!r} already exists, in state 'creating'; if nobody is creating it "
             "now, run `manage.py check_shards --repair`."
         )
     return TenantAlreadyExists(f"A tenant {name!r} already exists; choose another name.")
-
-
-def _where(tenant: Tenant) -> str:
-    return f"shard {tenant.shard.name!r} ({tenant.shard.address})"
-
-
-def _sentence(exc: BaseException) -> str:
-    """Return the first line of an error's message, ended so that another may follow."""
-    line = str(exc).strip().partition("\n")[0] or type(exc).__name__
-    return line if line.endswith((".", "!", "?")) else f"{line}."

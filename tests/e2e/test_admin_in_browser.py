@@ -16,6 +16,7 @@ from mtdd_router.directory import directory
 from mtdd_router.embedded.ports import choose_port
 from mtdd_router.embedded.shard_server import ShardServer
 from mtdd_router.errors import TenantUnavailable
+from tenants import services
 from tenants.models import Shard, Tenant
 
 NAME, PASSWORD = "admin", "correct horse"
@@ -154,11 +155,22 @@ def test_a_tenant_lives_its_whole_life_in_the_admin(
 
     page.goto(f"/admin/tenants/tenant/{tenant.pk}/change/")
     page.get_by_role("link", name="Delete").click()
-    expect(page.locator("#content")).to_contain_text("This will be lost for ever")
+    expect(page.locator("#content")).to_contain_text("For 7 days it can be brought back")
     losses = page.locator(".mtdd-losses")
     for word in ("abc", "eu-2", tenant.namespace, "Tables", "Rows", "Size"):
         expect(losses).to_contain_text(word)
     shot("09-delete")
+    page.locator("#id_typed_name").fill("abc")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator("#result_list .mtdd-bad")).to_have_text("deleted")
+    shot("09-deleted")
+    page.get_by_role("link", name="abc", exact=True).click()
+    page.get_by_role("button", name="Undelete").click()
+    expect(page.locator(".field-state_badge")).to_contain_text("active")
+    beside(lambda: services.delete_tenant("abc"))
+
+    page.get_by_role("link", name="Delete").click()
+    expect(page.locator("#content")).to_contain_text("This will be lost for ever")
     page.locator("#id_typed_name").fill("abd")
     page.get_by_role("button", name="Delete for ever").click()
     expect(page.locator(".errornote")).to_contain_text("nothing was deleted")
@@ -166,7 +178,7 @@ def test_a_tenant_lives_its_whole_life_in_the_admin(
     page.locator("#id_typed_name").fill("abc")
     page.get_by_role("button", name="Delete for ever").click()
     expect(page.locator(".messagelist .success")).to_contain_text("abc")
-    shot("10-deleted")
+    shot("10-purged")
     assert beside(Tenant.objects.count) == 0
     assert roles_and_schemas(shard_postgres_dsns["shard2"], tenant.namespace) == set()
 
@@ -207,7 +219,7 @@ def test_a_dead_shard_shows_as_such_and_breaks_no_page(
     page.get_by_role("link", name="Delete").click()
     expect(page.locator(".mtdd-losses")).to_contain_text("not known")
     page.locator("#id_typed_name").fill("there")
-    page.get_by_role("button", name="Delete for ever").click()
+    page.get_by_role("button", name="Delete").click()
     expect(page.locator(".errornote")).to_contain_text(dying_server.address)
     shot("06-cannot-delete")
     assert beside(lambda: Tenant.objects.get().state) == "active"

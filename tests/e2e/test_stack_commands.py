@@ -99,7 +99,7 @@ def test_an_existing_postgresql_is_used_by_its_dsn(
         started = project.ask("mtdd_up", "--detach", *options)
         assert [service["kind"] for service in started["services"]] == ["shard server"]
         assert project.ask("create_tenant", "abc")["shard"] == "shard1"
-        project.manage("delete_tenant", "abc", "--noinput")
+        project.manage("delete_tenant", "abc", "--now", "--noinput")
         project.manage("mtdd_down")
     finally:
         with psycopg.connect(empty_database_dsn, autocommit=True) as connection:

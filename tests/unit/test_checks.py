@@ -180,7 +180,9 @@ def test_the_switch_of_the_managers_names_models(settings: Any, value: Any, coun
     assert ids(checks.check_tenant_managers) == ["mtdd.E009"] * count
 
 
-@pytest.mark.parametrize("name", ["CONNECT_TIMEOUT", "STATEMENT_TIMEOUT", "ROUTE_TTL"])
+@pytest.mark.parametrize(
+    "name", ["CONNECT_TIMEOUT", "STATEMENT_TIMEOUT", "ROUTE_TTL", "DELETION_GRACE"]
+)
 @pytest.mark.parametrize("value", ["5", None, -1, True, float("nan"), float("inf")])
 def test_durations_are_seconds(settings: Any, name: str, value: Any) -> None:
     setattr(settings, f"MTDD_{name}", value)
@@ -191,6 +193,7 @@ def test_durations_are_seconds(settings: Any, name: str, value: Any) -> None:
 
 def test_only_some_durations_can_be_zero(settings: Any) -> None:
     settings.MTDD_STATEMENT_TIMEOUT = settings.MTDD_ROUTE_TTL = 0
+    settings.MTDD_DELETION_GRACE = 0
     assert ids(checks.check_values) == []
     settings.MTDD_CONNECT_TIMEOUT = 0
     assert ids(checks.check_values) == ["mtdd.E010"]

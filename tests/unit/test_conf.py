@@ -39,6 +39,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert mtdd_settings.registry == "tenants.registry.DatabaseRegistry"
     assert mtdd_settings.connect_timeout == 5.0
     assert mtdd_settings.statement_timeout == 0.0
+    assert mtdd_settings.deletion_grace == 7 * 24 * 3600
     assert mtdd_settings.shard_token == ""
     assert mtdd_settings.tenant_managers is True
 

@@ -41,6 +41,7 @@ class Command(RegistryCommand):
                     "created": when(tenant.created_at),
                     "changed": when(tenant.updated_at),
                     "last migration": when(tenant.migrated_at),
+                    **({"purged after": when(tenant.purge_at)} if tenant.purge_at else {}),
                     **({"not known": contents.error} if contents.error else {}),
                 }
             )

@@ -466,7 +466,7 @@ def test_a_stale_epoch_is_refused_and_nothing_changes(
         admin.update_placement("abc", expected_epoch=6, state=TenantState.FROZEN, epoch=8)
     with pytest.raises(ShardRefused, match="must be larger"):
         admin.update_placement("abc", expected_epoch=7, state=TenantState.FROZEN, epoch=7)
-    with pytest.raises(ShardRefused, match="was created already"):
+    with pytest.raises(ShardRefused, match="is active; it cannot become creating"):
         admin.update_placement("abc", expected_epoch=7, state=TenantState.CREATING, epoch=8)
     assert admin.placements().placements == {"abc": placement}
 

@@ -167,12 +167,13 @@ def test_the_actions_do_what_they_can_and_say_what_they_cannot(staff, abc, tenan
     assert "&#x27;xyz&#x27; is deleting" in page
     assert "1 tenant is at the newest migrations" in act("migrate_selected")
     assert "Unfrozen: 1" in act("unfreeze_selected")
-    assert "delete_selected" not in act("delete_selected")
+    assert 'value="delete_selected"' not in act("delete_selected")
     assert Tenant.objects.count() == 2
 
 
 def test_deleting_says_what_is_lost_and_wants_the_name_typed(staff, abc, placements):
     delete = ("admin:tenants_tenant_delete", abc.pk)
+    services.delete_tenant("abc")
     page = _page(staff, *delete)
     assert all(word in page for word in ("shard1", abc.namespace, "KB", "about", "for ever"))
     for typed in ("", "xyz", "ABC"):
@@ -183,6 +184,27 @@ def test_deleting_says_what_is_lost_and_wants_the_name_typed(staff, abc, placeme
     assert "was deleted successfully" in page
     assert placements() == {}
     assert LogEntry.objects.get(action_flag=DELETION).object_repr == "abc"
+
+
+def test_deleting_a_tenant_in_use_can_be_undone(staff, abc, placements):
+    delete = ("admin:tenants_tenant_delete", abc.pk)
+    page = _page(staff, *delete)
+    assert all(word in page for word in (abc.namespace, "For 7 days it can be brought back"))
+    assert "nothing was deleted" in _page(staff, *delete, post={"typed_name": "xyz"})
+    assert works("abc")
+    assert "was deleted successfully" in _page(staff, *delete, post={"typed_name": "abc"})
+    assert placements()["abc"].state == "deleted"
+    listed = _page(staff, TENANTS, query="?state__exact=deleted")
+    assert re.search(r'mtdd-bad" title="Purged after [^"]+">deleted<', listed)
+    change = ("admin:tenants_tenant_change", abc.pk)
+    page = _page(staff, *change)
+    assert 'name="_freeze"' not in page
+    assert "is active again" in _page(staff, *change, post={"_undelete": "1"})
+    assert works("abc")
+    services.delete_tenant("abc")
+    post = {"action": "undelete_selected", "_selected_action": [abc.pk]}
+    assert "Undeleted: 1" in _page(staff, TENANTS, post=post)
+    assert works("abc")
 
 
 def test_a_tenant_on_a_dead_shard_shows_and_is_not_deleted(staff, spare_shard, spare_server):

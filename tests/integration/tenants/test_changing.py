@@ -69,7 +69,7 @@ def test_a_rename_to_a_taken_invalid_or_static_name_changes_nothing(tenant_facto
 def test_a_deleted_tenant_leaves_nothing(registered_shards, placements, isolation):
     services.create_tenant("abc", isolation=isolation)
     assert works("abc")
-    services.delete_tenant("abc")
+    services.purge_tenant("abc")
     assert placements() == {}
     assert names() == set()
     with pytest.raises(TenantDoesNotExist, match=r"abc"):
@@ -80,7 +80,7 @@ def test_a_deleted_tenant_leaves_nothing(registered_shards, placements, isolatio
 def test_a_frozen_tenant_can_be_deleted(tenant_factory, placements):
     tenant_factory("abc")
     services.freeze_tenant("abc")
-    services.delete_tenant("abc")
+    services.purge_tenant("abc")
     assert placements() == {}
 
 
@@ -91,7 +91,7 @@ def test_a_tenant_with_an_operation_under_way_is_busy(tenant_factory):
             lambda: services.freeze_tenant("abc"),
             lambda: services.rename_tenant("abc", "xyz"),
             lambda: services.rename_tenant("other", "abc"),
-            lambda: services.delete_tenant("abc"),
+            lambda: services.purge_tenant("abc"),
             lambda: services.create_tenant("abc"),
         ):
             with pytest.raises(TenantBusy, match=r"'abc' is under way"):
@@ -126,7 +126,7 @@ def test_a_dead_shard_changes_nothing_and_is_named(spare_shard, spare_server):
     for operation in (
         lambda: services.freeze_tenant("abc"),
         lambda: services.rename_tenant("abc", "xyz"),
-        lambda: services.delete_tenant("abc"),
+        lambda: services.purge_tenant("abc"),
     ):
         with pytest.raises(ShardUnavailable, match=rf"'spare' at {spare_server.address}"):
             operation()
@@ -155,14 +155,14 @@ def test_a_deletion_that_meets_an_open_transaction_is_completed_by_repeating_it(
     started.wait(10)
     try:
         with pytest.raises(OperationInterrupted, match=r"'abc'.*transaction.*repeat"):
-            services.delete_tenant("abc")
+            services.purge_tenant("abc")
         assert services.get_tenant("abc").state == "deleting"
         with pytest.raises(TenantUnavailable):
             works("abc")
     finally:
         end.set()
         thread.join()
-    services.delete_tenant("abc")
+    services.purge_tenant("abc")
     assert placements() == {}
 
 
@@ -172,7 +172,7 @@ def test_inside_a_transaction_of_the_registry_an_operation_is_refused_at_once(
     tenant_factory("abc")
     for operation in (
         lambda: services.freeze_tenant("abc"),
-        lambda: services.delete_tenant("abc"),
+        lambda: services.purge_tenant("abc"),
         lambda: services.create_tenant("xyz"),
     ):
         with pytest.raises(RuntimeError, match="inside a transaction"), transaction.atomic():

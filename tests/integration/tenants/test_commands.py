@@ -115,6 +115,7 @@ def test_an_unknown_tenant_is_named(registered_shards):
         ("unfreeze_tenant", "nobody"),
         ("rename_tenant", "nobody", "somebody"),
         ("delete_tenant", "nobody", "--noinput"),
+        ("undelete_tenant", "nobody"),
         ("migrate_tenants", "--tenant=nobody"),
         ("tenant_command", "nobody", "check"),
         ("tenant_shell", "nobody", "-c", "pass"),
@@ -159,7 +160,7 @@ def test_delete_tenant_asks_for_the_name_and_says_what_is_lost(abc, monkeypatch)
         run("delete_tenant", "abc")
     assert names() == {"abc"}
     answer("abc")
-    said = run("delete_tenant", "abc")
+    said = run("delete_tenant", "abc", "--now")
     assert all(word in said for word in ("shard1", abc.namespace, "about", "Deleted tenant abc"))
     assert "abc" in asked[0]
     assert names() == set()
@@ -171,7 +172,7 @@ def test_delete_tenant_without_anybody_to_ask_wants_noinput(abc, monkeypatch):
         run("delete_tenant", "abc")
     assert "--noinput" in run_json("delete_tenant", "abc")["error"]["message"]
     assert names() == {"abc"}
-    assert run_json("delete_tenant", "abc", "--noinput") == {"deleted": "abc"}
+    assert run_json("delete_tenant", "abc", "--now", "--noinput") == {"purged": "abc"}
 
 
 def test_a_loss_that_cannot_be_measured_is_said_to_be_unknown(spare_shard, spare_server):

@@ -54,7 +54,7 @@ def test_a_schema_that_belongs_to_the_tenant_is_really_there(
     tenant = services.create_tenant("with-dashes_and-more", shard="shard2")
     assert schemas(shard_postgres_dsns["shard2"]) - before == {tenant.namespace}
     assert tenant.namespace.startswith("t_with_dashes_and_more_")
-    services.delete_tenant(tenant.name)
+    services.purge_tenant(tenant.name)
     assert schemas(shard_postgres_dsns["shard2"]) == before
 
 
@@ -247,7 +247,7 @@ def test_a_name_that_the_shard_uses_for_another_namespace_stays_that_ones(spare_
 def test_a_tenant_of_a_removed_shard_does_not_exist(spare_shard):
     services.create_tenant("abc")
     assert works("abc")
-    services.delete_tenant("abc")
+    services.purge_tenant("abc")
     services.remove_shard("spare")
     with pytest.raises((TenantDoesNotExist, MTDDError), match=r"abc"):
         works("abc")

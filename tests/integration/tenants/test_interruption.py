@@ -38,17 +38,17 @@ def test_a_creation_that_dies_anywhere_leaves_a_whole_tenant_or_none(dying, plac
         if names():
             assert services.get_tenant("abc").state == TenantState.ACTIVE
             assert works("abc")
-            services.delete_tenant("abc")
+            services.purge_tenant("abc")
     assert outcomes == {0, 1}
 
 
-def test_a_deletion_that_dies_anywhere_has_no_effect_or_is_completed(dying, placements):
+def test_a_purge_that_dies_anywhere_has_no_effect_or_is_completed(dying, placements):
     outcomes = set()
     for scope in _steps(dying):
         if not names():
             services.create_tenant("abc", shard="shard1")
         with scope:
-            services.delete_tenant("abc")
+            services.purge_tenant("abc")
         repair_everything()
         _agreed(placements)
         outcomes.add(len(names()))
@@ -56,23 +56,41 @@ def test_a_deletion_that_dies_anywhere_has_no_effect_or_is_completed(dying, plac
     assert outcomes == {0, 1}
 
 
-@pytest.mark.parametrize("change", ["rename", "freeze"])
+CHANGES = {
+    "rename": lambda: services.rename_tenant("abc", "xyz"),
+    "freeze": lambda: services.freeze_tenant("abc"),
+    "delete": lambda: services.delete_tenant("abc"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_change_that_dies_anywhere_has_no_effect_or_is_completed(dying, placements, change):
     services.create_tenant("abc", shard="shard1")
     outcomes = set()
     for scope in _steps(dying):
         with scope:
-            if change == "rename":
-                services.rename_tenant("abc", "xyz")
-            else:
-                services.freeze_tenant("abc")
+            CHANGES[change]()
         repair_everything()
         _agreed(placements)
         tenant = Tenant.objects.get()
         outcomes.add((tenant.name, tenant.state))
         if tenant.name == "xyz":
             services.rename_tenant("xyz", "abc")
+        services.undelete_tenant("abc")
         services.unfreeze_tenant("abc")
         assert works("abc")
-    changed = ("xyz", "active") if change == "rename" else ("abc", "frozen")
-    assert outcomes == {("abc", "active"), changed}
+    after = {"rename": ("xyz", "active"), "freeze": ("abc", "frozen"), "delete": ("abc", "deleted")}
+    assert outcomes == {("abc", "active"), after[change]}
+
+
+def test_an_undeletion_that_dies_anywhere_has_no_effect_or_is_completed(dying, placements):
+    services.create_tenant("abc", shard="shard1")
+    outcomes = set()
+    for scope in _steps(dying):
+        services.delete_tenant("abc")
+        with scope:
+            services.undelete_tenant("abc")
+        repair_everything()
+        _agreed(placements)
+        outcomes.add(Tenant.objects.get().state)
+    assert outcomes == {"active", "deleted"}

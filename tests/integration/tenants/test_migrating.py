@@ -122,7 +122,7 @@ def test_tenants_that_are_not_whole_or_are_gone_are_skipped(tenants):
     Tenant.objects.filter(name="t0").update(state=TenantState.CREATING)
     Tenant.objects.filter(name="t1").update(state=TenantState.DELETING)
     services.freeze_tenant("t2")
-    services.delete_tenant("t3")
+    services.purge_tenant("t3")
     results = services.migrate_tenants(chosen)
     assert _outcomes(results) == {
         "t0": "skipped",

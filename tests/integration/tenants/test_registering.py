@@ -192,7 +192,7 @@ def test_a_shard_with_tenants_is_not_removed(spare_shard):
     services.create_tenant("abc")
     with pytest.raises(ShardInUse, match=r"1 tenant lives on shard 'spare' \(abc\)"):
         services.remove_shard("spare", force=True)
-    services.delete_tenant("abc")
+    services.purge_tenant("abc")
     services.remove_shard("spare")
     assert not Shard.objects.exists()
 

@@ -101,7 +101,7 @@ def test_an_interrupted_renaming_whose_new_name_was_taken_is_undone(abc, admin, 
     assert names() == {"abc", "xyz"}
     assert _intact("abc")
     assert not User.objects.using("xyz").exists()
-    services.delete_tenant("xyz")
+    services.purge_tenant("xyz")
 
 
 def test_a_shard_that_is_behind_takes_over_what_the_row_has(abc):
@@ -174,7 +174,7 @@ def test_a_tenant_whose_namespace_is_gone_is_reported_and_not_made_anew(abc, spa
     assert (finding.kind, finding.repaired) == ("tenant without namespace", False)
     assert "backup" in finding.detail
     assert "delete_tenant" in finding.detail
-    services.delete_tenant("abc")
+    services.purge_tenant("abc")
     repair_everything()
 
 
@@ -191,7 +191,7 @@ def test_a_tenant_whose_placement_is_gone_is_reported_and_its_data_is_not_touche
         table = sql.Identifier(abc.namespace, "auth_user")
         count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
         assert count == (1,)
-    services.delete_tenant("abc")
+    services.purge_tenant("abc")
     repair_everything()
 
 

@@ -1,0 +1,133 @@
+"""Changing the name or the state of a tenant that is whole.
+
+Invariants: the tenant's lock is held, what an interrupted operation left is completed
+first, and a change is made on the shard before it is recorded (see ``agreement``).
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from django.utils import timezone
+
+from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.errors import MTDDError, ShardRefused, TenantDoesNotExist
+from mtdd_router.types import TenantState
+from tenants.errors import OperationInterrupted, WrongTenantState
+from tenants.models import Tenant
+from tenants.services.agreement import agree, record
+from tenants.services.identity import open_admin
+from tenants.services.locks import tenant_lock
+
+__all__ = [
+    "IN_USE",
+    "WHOLE",
+    "change",
+    "get_tenant",
+    "sentence",
+    "set_state",
+    "settle",
+    "until",
+    "where",
+]
+
+IN_USE: Final = frozenset({TenantState.ACTIVE, TenantState.FROZEN})
+WHOLE: Final = IN_USE | {TenantState.DELETED}
+"""The states in which a tenant has all its data."""
+
+
+def get_tenant(name: str) -> Tenant:
+    """Return the tenant of that *name*, with its shard.
+
+    Raises:
+        TenantDoesNotExist: naming it.
+    """
+    tenant = Tenant.objects.select_related("shard").filter(name=name).first()
+    if tenant is None:
+        raise TenantDoesNotExist(
+            f"No tenant {name!r} is registered; list_tenants shows those that are."
+        )
+    return tenant
+
+
+def settle(tenant: Tenant, admin: ShardAdmin, allowed: Collection[TenantState] = IN_USE) -> None:
+    """Complete what was interrupted, and refuse a tenant that is in none of the *allowed* states.
+
+    Raises:
+        WrongTenantState: saying what to do.
+        PlacementDisagreement: if registry and shard differ in what no interruption explains.
+    """
+    if tenant.state in WHOLE:
+        agree(tenant, admin)
+    if tenant.state in allowed:
+        return
+    if tenant.state == TenantState.DELETED:
+        raise WrongTenantState(
+            f"Tenant {tenant.name!r} is deleted, and will be purged after {until(tenant)}; bring "
+            f"it back with `manage.py undelete_tenant {tenant.name}`."
+        )
+    raise WrongTenantState(
+        f"Tenant {tenant.name!r} is {tenant.state}; if no operation on it is under way, "
+        "run `manage.py check_shards --repair`."
+    )
+
+
+def change(
+    tenant: Tenant, admin: ShardAdmin, *, name: str = "", state: TenantState | None = None
+) -> None:
+    """Change name or state of a settled tenant: on the shard, then in the registry.
+
+    Raises:
+        ShardRefused: nothing has changed.
+        OperationInterrupted: `check_shards --repair` settles it.
+    """
+    epoch = tenant.epoch + 1
+    try:
+        admin.update_placement(
+            tenant.name, expected_epoch=tenant.epoch, name=name, state=state, epoch=epoch
+        )
+        record(
+            tenant,
+            name=name or tenant.name,
+            state=state.value if state else tenant.state,
+            epoch=epoch,
+        )
+    except ShardRefused:
+        raise
+    except MTDDError as exc:
+        raise OperationInterrupted(
+            f"The change of tenant {tenant.name!r} on {where(tenant)} stopped half way: "
+            f"{sentence(exc)} Run `manage.py check_shards --repair`, which settles it."
+        ) from exc
+
+
+def set_state(
+    name: str, state: TenantState, *, allowed: Collection[TenantState] = IN_USE
+) -> Tenant:
+    """Bring the tenant into *state*; if it is in it already, nothing is done.
+
+    Raises: as `settle` and `change`; TenantDoesNotExist, TenantBusy.
+    """
+    with tenant_lock(name):
+        tenant = get_tenant(name)
+        with open_admin(tenant.shard) as admin:
+            settle(tenant, admin, allowed)
+            if tenant.state != state:
+                change(tenant, admin, state=state)
+    return tenant
+
+
+def until(tenant: Tenant) -> str:
+    """Return the time until which a deleted tenant can be brought back, for people."""
+    moment = tenant.purge_at
+    return "-" if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+
+
+def where(tenant: Tenant) -> str:
+    """Return the tenant's shard and its address, for messages."""
+    return f"shard {tenant.shard.name!r} ({tenant.shard.address})"
+
+
+def sentence(exc: BaseException) -> str:
+    """Return the first line of an error's message, ended so that another may follow."""
+    line = str(exc).strip().partition("\n")[0] or type(exc).__name__
+    return line if line.endswith((".", "!", "?")) else f"{line}."

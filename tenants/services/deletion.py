@@ -1,0 +1,234 @@
+"""Deleting tenants: softly, for a while, and for ever.
+
+A deleted tenant answers no queries and keeps all its data until it is purged.
+Invariants: what was deleted by date is purged only where registry and shard agree that
+it is deleted; a purge may stop at any step, and goes on when it is repeated.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from time import perf_counter
+from typing import Final
+
+from django.db import Error
+from django.db.models import Q
+from django.utils import timezone
+
+from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.errors import MTDDError, ShardError, TenantDoesNotExist
+from mtdd_router.types import Placement, TenantState
+from tenants.errors import OperationInterrupted, PlacementDisagreement, TenantBusy
+from tenants.models import Shard, Tenant
+from tenants.services.agreement import drop_leftovers, find_placement, record
+from tenants.services.changing import WHOLE, change, get_tenant, sentence, set_state, settle, where
+from tenants.services.identity import open_admin
+from tenants.services.locks import tenant_lock
+from tenants.services.parallel import in_parallel
+from tenants.services.routes import forget
+
+__all__ = [
+    "PurgeOutcome",
+    "PurgeResult",
+    "delete_row",
+    "delete_tenant",
+    "due_tenants",
+    "finish_deletion",
+    "purge_tenant",
+    "purge_tenants",
+    "remove_unfinished",
+    "undelete_tenant",
+]
+
+# Dropping a large schema takes PostgreSQL its time.
+_DROP_TIMEOUT: Final = 300.0
+_PARALLEL: Final = 2
+
+
+class PurgeOutcome(StrEnum):
+    """What became of a tenant whose time was over."""
+
+    PURGED = "purged"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeResult:
+    """What became of one tenant; *seconds* is how long it took."""
+
+    tenant: str
+    shard: str
+    outcome: PurgeOutcome
+    seconds: float = 0.0
+    error: str = ""
+
+
+def delete_tenant(name: str) -> Tenant:
+    """Refuse all queries of the tenant at once, and let it be purged after MTDD_DELETION_GRACE.
+
+    Until then its data and its name stay, and `undelete_tenant` brings it back. Doing so
+    twice is harmless, and does not defer the purge.
+
+    Raises:
+        TenantDoesNotExist, TenantBusy, WrongTenantState, PlacementDisagreement,
+        ShardUnavailable: nothing has changed.
+        OperationInterrupted: `check_shards --repair` settles it.
+    """
+    return set_state(name, TenantState.DELETED, allowed=WHOLE)
+
+
+def undelete_tenant(name: str) -> Tenant:
+    """Bring a deleted tenant back as it was, active or frozen; doing so twice is harmless.
+
+    Migrations that others were given meanwhile are not applied to it.
+
+    Raises: as `delete_tenant`.
+    """
+    with tenant_lock(name):
+        tenant = get_tenant(name)
+        with open_admin(tenant.shard) as admin:
+            settle(tenant, admin, WHOLE)
+            if tenant.state == TenantState.DELETED:
+                change(tenant, admin, state=TenantState(tenant.state_before_deletion))
+    return tenant
+
+
+def purge_tenant(name: str) -> None:
+    """Drop the tenant and all its data, whatever its state; nothing brings it back.
+
+    Raises:
+        TenantDoesNotExist, TenantBusy, PlacementDisagreement, ShardUnavailable:
+            nothing has changed.
+        OperationInterrupted: repeating it, or check_shards, completes it.
+    """
+    with tenant_lock(name):
+        tenant = get_tenant(name)
+        with open_admin(tenant.shard, timeout=_DROP_TIMEOUT) as admin:
+            placement = find_placement(admin, tenant)
+            if placement is not None and placement.tenant != name:
+                raise PlacementDisagreement(
+                    f"On shard {tenant.shard.name!r}, tenant {name!r} is called "
+                    f"{placement.tenant!r}: a renaming stopped half way. "
+                    "Run `manage.py check_shards --repair` first."
+                )
+            finish_deletion(tenant, admin, placement)
+
+
+def due_tenants(shard: Shard | None = None) -> list[Tenant]:
+    """Return the tenants that are to be purged now, those whose purge has begun included."""
+    due = Tenant.objects.select_related("shard").order_by("name").filter(_is_due())
+    return list(due if shard is None else due.filter(shard=shard))
+
+
+def purge_tenants(
+    tenants: Iterable[Tenant],
+    *,
+    parallel: int = _PARALLEL,
+    on_result: Callable[[PurgeResult], None] = lambda _: None,
+) -> list[PurgeResult]:
+    """Purge those of *tenants* that are still due; one that fails does not stop the others.
+
+    Args:
+        tenants: of `due_tenants`.
+        parallel: how many at a time.
+        on_result: called with each result as it comes, one call at a time.
+
+    Raises:
+        KeyboardInterrupt: after those at hand are finished.
+    """
+    results = []
+    for result in in_parallel(tenants, _purge_due, parallel=parallel):
+        results.append(result)
+        on_result(result)
+    return results
+
+
+def finish_deletion(tenant: Tenant, admin: ShardAdmin, placement: Placement | None) -> None:
+    """Drop the tenant, from whichever step on is left to do.
+
+    Raises:
+        OperationInterrupted: naming tenant and shard.
+    """
+    if tenant.state != TenantState.DELETING:
+        known = placement.epoch if placement else 0
+        record(tenant, state=TenantState.DELETING.value, epoch=max(tenant.epoch, known) + 1)
+    try:
+        if placement is not None:
+            if placement.state is not TenantState.DELETING:
+                admin.update_placement(
+                    tenant.name,
+                    expected_epoch=placement.epoch,
+                    state=TenantState.DELETING,
+                    epoch=max(tenant.epoch, placement.epoch + 1),
+                )
+            admin.drop_namespace(tenant.name)
+        else:
+            drop_leftovers(tenant, admin)
+    except ShardError as exc:
+        raise OperationInterrupted(
+            f"Deleting tenant {tenant.name!r} stopped half way on {where(tenant)}: "
+            f"{sentence(exc)} It answers no more queries; repeat the command to complete it."
+        ) from exc
+    delete_row(tenant)
+
+
+def remove_unfinished(tenant: Tenant, admin: ShardAdmin) -> None:
+    """Remove a tenant that was never active, from its shard and from here.
+
+    Raises:
+        ShardError: if the shard fails; then the row stays.
+        PlacementDisagreement: if it is active on the shard.
+    """
+    placement = find_placement(admin, tenant)
+    if placement is not None:
+        if placement.state not in {TenantState.CREATING, TenantState.DELETING}:
+            raise PlacementDisagreement(
+                f"Tenant {tenant.name!r} is {placement.state} on shard {tenant.shard.name!r}; "
+                "it is not removed as unfinished."
+            )
+        admin.drop_namespace(placement.tenant)
+    else:
+        drop_leftovers(tenant, admin)
+    delete_row(tenant)
+
+
+def delete_row(tenant: Tenant) -> None:
+    """Delete the row of a tenant of which nothing is left on its shard."""
+    Tenant.objects.filter(pk=tenant.pk).delete()
+    forget(tenant.name)
+
+
+def _is_due() -> Q:
+    return Q(state=TenantState.DELETING.value) | Q(
+        state=TenantState.DELETED.value, purge_at__lte=timezone.now()
+    )
+
+
+def _purge_due(tenant: Tenant) -> PurgeResult:
+    started = perf_counter()
+    outcome, error = PurgeOutcome.PURGED, ""
+    try:
+        with tenant_lock(tenant.name):
+            _purge_if_due(tenant)
+    except (TenantBusy, TenantDoesNotExist) as exc:
+        outcome, error = PurgeOutcome.SKIPPED, str(exc)
+    except (MTDDError, Error) as exc:
+        outcome, error = PurgeOutcome.FAILED, str(exc)
+    seconds = perf_counter() - started
+    return PurgeResult(tenant.name, tenant.shard.name, outcome, seconds, error)
+
+
+def _purge_if_due(tenant: Tenant) -> None:
+    """Purge a tenant, unless it was brought back, or is just being brought back."""
+    row = Tenant.objects.select_related("shard").filter(_is_due(), pk=tenant.pk).first()
+    if row is None or row.name != tenant.name:
+        raise TenantDoesNotExist(f"Tenant {tenant.name!r} is not to be purged any more.")
+    with open_admin(row.shard, timeout=_DROP_TIMEOUT) as admin:
+        placement = find_placement(admin, row)
+        if row.state == TenantState.DELETED and placement != row.placement():
+            raise PlacementDisagreement(
+                f"Tenant {row.name!r} is deleted in the registry, but not on {where(row)}; run "
+                "`manage.py check_shards --repair`."
+            )
+        finish_deletion(row, admin, placement)

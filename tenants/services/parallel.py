@@ -1,0 +1,87 @@
+"""Doing the same to many tenants, a few at a time."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
+from typing import Final, TypeVar
+
+from tenants.services.migrating.aliases import own_connections
+
+__all__ = ["in_parallel"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_END: Final = object()
+
+
+class _Failed:
+    """What ended a worker."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def in_parallel(
+    items: Iterable[T], work: Callable[[T], R], *, parallel: int, name: str = "tenants"
+) -> Iterator[R]:
+    """Yield ``work(item)`` for each of *items*, in the order in which they are done.
+
+    A worker has one connection to the registry, which ends with it. Nothing is begun
+    beyond what is at hand once the consumer stops; then those at hand are finished.
+
+    Args:
+        items: taken as workers become free.
+        work: returns its failures; what it raises ends all.
+        parallel: how many at a time.
+        name: of the threads.
+
+    Raises:
+        KeyboardInterrupt: after the results of those at hand were yielded.
+    """
+    source, turn, stop = iter(items), Lock(), Event()
+    results: SimpleQueue[R | _Failed | None] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            with own_connections():
+                while not stop.is_set():
+                    with turn:
+                        item = next(source, _END)
+                    if item is _END:
+                        return
+                    results.put(work(item))  # type: ignore[arg-type]
+        except BaseException as exc:  # noqa: BLE001 - raised by the consumer
+            results.put(_Failed(exc))
+        finally:
+            results.put(None)
+
+    threads = [
+        Thread(target=copy_context().run, args=(run,), name=f"{name} {number}")
+        for number in range(parallel)
+    ]
+    for thread in threads:
+        thread.start()
+    interrupt: KeyboardInterrupt | None = None
+    running = len(threads)
+    try:
+        while running:
+            try:
+                result = results.get()
+            except KeyboardInterrupt as exc:
+                interrupt = exc
+                stop.set()
+                continue
+            if result is None:
+                running -= 1
+            elif isinstance(result, _Failed):
+                raise result.error
+            else:
+                yield result
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    if interrupt is not None:
+        raise interrupt
