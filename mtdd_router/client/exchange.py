@@ -40,14 +40,17 @@ class ExchangeFailed(Exception):
     """A request failed without an answer of PostgreSQL.
 
     Attributes:
-        error: what the application is to see.
-        answer: what libpq is to be told, so that its own state stays right. Nothing
-            after a part of an answer: that may have ended inside a row.
+        error: what the application is to see; None if that is PostgreSQL's own error,
+            with which it ended the backend connection.
+        answer: what libpq is to be told, so that its own state stays right. After a part
+            of an answer, which may have ended inside a row, only PostgreSQL's own error.
         broken: the transaction is lost and the connection with it.
     """
 
-    def __init__(self, error: errors.MTDDError, answer: bytes, *, broken: bool = False) -> None:
-        super().__init__(str(error))
+    def __init__(
+        self, error: errors.MTDDError | None, answer: bytes, *, broken: bool = False
+    ) -> None:
+        super().__init__(str(error or "PostgreSQL ended the connection"))
         self.error = error
         self.answer = answer
         self.broken = broken
@@ -287,6 +290,11 @@ class Exchange:
                 return True
             if error.reason in _STALE and self._follow(location):
                 return True
+        if response.messages:
+            # PostgreSQL itself said why it ended the connection, and psycopg will say the same.
+            if self._in_transaction:
+                self._break(None, response.messages)
+            self._fail(None, "", response.messages)
         exception = reasons.exception_for(error, endpoint.shard, endpoint.address)
         if error.reason == pb.REASON_CONNECTION_LOST and self._in_transaction:
             if self._request is not None and self._request.statement == b"COMMIT":
@@ -371,24 +379,27 @@ class Exchange:
             time.sleep(0.05 * 2**attempt)
         return outcome
 
-    def _fail(self, error: errors.MTDDError, sqlstate: str) -> NoReturn:
+    def _fail(
+        self, error: errors.MTDDError | None, sqlstate: str, last_words: bytes = b""
+    ) -> NoReturn:
         """The request failed and nothing else is lost, unless its answer had begun."""
         if self._answered_some:
-            self._break(error)
+            self._break(error, last_words)
         after = b"E" if self._in_transaction else b"I"
         self._begin = ""
         self.inflight = False
         syncs = 1
         if self._request is not None and self._request.HasField("batch"):
             syncs = sum(1 for item in self._request.batch.messages if item.HasField("sync"))
-        answer = error_response(sqlstate, str(error)) + ready_for_query(after) * syncs
+        said = last_words or error_response(sqlstate, str(error))
+        answer = said + ready_for_query(after) * syncs
         raise ExchangeFailed(error, answer) from error
 
-    def _break(self, error: errors.MTDDError) -> NoReturn:
+    def _break(self, error: errors.MTDDError | None, last_words: bytes = b"") -> NoReturn:
         """The transaction is lost, and the connection with it."""
         self.close()
-        answer = b""
-        if not self._answered_some:
+        answer = last_words
+        if not answer and not self._answered_some:
             answer = error_response("08006", str(error), severity="FATAL")
         raise ExchangeFailed(error, answer, broken=True) from error
 

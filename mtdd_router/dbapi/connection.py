@@ -58,6 +58,7 @@ class Connection(psycopg.Connection[Row]):
         self._notified: deque[psycopg.Notify] = deque()
         self._on_notify: list[Callable[[psycopg.Notify], None]] = []
         self._failure: MTDDError | None = None
+        self._ending = False
         self._own_adapters: AdaptersMap | None = None
         self._loopback: loopback.Loopback | None = loopback.borrow(database, self._parameters)
         super().__init__(self._loopback.pgconn)
@@ -153,7 +154,7 @@ class Connection(psycopg.Connection[Row]):
         link = self._loopback
         assert link is not None
         if self._undelivered or link.hung_up:
-            self._undelivered = link.give(self._undelivered)
+            self._deliver(link)
             return Ready.R
         if want != Wait.R:
             # libpq has more to write than fits, or does not wait for the answer yet.
@@ -183,6 +184,12 @@ class Connection(psycopg.Connection[Row]):
                 self._undelivered = link.give(answer)
         return Ready.R
 
+    def _deliver(self, link: loopback.Loopback) -> None:
+        """Let libpq read more of what it was to be told."""
+        self._undelivered = link.give(self._undelivered)
+        if self._ending and not self._undelivered:
+            link.hang_up()
+
     def _forward_copy(self, link: loopback.Loopback) -> None:
         """Send on the whole messages of a COPY, so that memory stays bounded."""
         data = bytes(self._unsent)
@@ -198,9 +205,9 @@ class Connection(psycopg.Connection[Row]):
         """Tell libpq of the failure; what psycopg then raises gives way to it."""
         self._failure = failed.error
         self._unsent.clear()
-        link.give(failed.answer)
-        if failed.broken:
-            link.hang_up()
+        self._undelivered = failed.answer
+        self._ending = failed.broken
+        self._deliver(link)
 
     def _interrupt(self, gen: PQGen[Any]) -> None:
         """Ctrl-C: give up what runs, and let libpq read that until it is ready again."""
@@ -277,8 +284,10 @@ class Connection(psycopg.Connection[Row]):
         try:
             link.give(self._exchange.poll(limit))
         except ExchangeFailed as exc:
+            link.give(exc.answer)
             link.hang_up()
-            raise exc.error from None
+            if exc.error is not None:
+                raise exc.error from None
         self.pgconn.consume_input()
         while notify := self.pgconn.notifies():
             if (handler := self.pgconn.notify_handler) is not None:

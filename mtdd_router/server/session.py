@@ -333,7 +333,9 @@ class Session:
         message = f"The backend connection of {name} broke: {exc}"
         await write(
             pb.SessionResponse(
-                complete=True, error=error(pb.REASON_CONNECTION_LOST, message, executed=True)
+                messages=backend.last_words if backend is not None else b"",
+                complete=True,
+                error=error(pb.REASON_CONNECTION_LOST, message, executed=True),
             )
         )
 

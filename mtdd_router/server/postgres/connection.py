@@ -2,7 +2,8 @@
 
 Invariants: PostgreSQL's messages are forwarded in order and unchanged; the
 answers to statements that the server itself put in front of a request (the
-prelude) never reach the client; after ``lost`` nothing is sent any more.
+prelude) never reach the client; after ``lost`` nothing is sent any more. The error
+with which PostgreSQL ends the connection is kept in ``last_words``.
 """
 
 import asyncio
@@ -51,6 +52,7 @@ class PostgresConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, started.writer.transport)
         self._loop = asyncio.get_running_loop()
         self.lost: str | None = None
+        self.last_words = b""
         self.gone = False
         self.when_gone: Callable[[], None] | None = None
         self.cancelled = False
@@ -237,7 +239,7 @@ class PostgresConnection(asyncio.Protocol):
                 break
             else:
                 self._note(kind, data, position, end)
-            if self._prelude and kind not in _UNASKED:
+            if self.last_words or (self._prelude and kind not in _UNASKED):
                 forward_from = self._swallow(kind, data, forward_from, position, end)
             position = end
         if position < size:
@@ -256,7 +258,8 @@ class PostgresConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._writable.set()
         if self.lost is None:
-            self.lost = str(exc) if exc else self._last_words()
+            said = error_fields(self.last_words[5:]).get("M")
+            self.lost = said or (str(exc) if exc else "PostgreSQL closed the connection")
         self.gone = True
         self._wake()
         if self.when_gone is not None:
@@ -271,6 +274,8 @@ class PostgresConnection(asyncio.Protocol):
             self.status = data[position + 5 : position + 6]
         elif kind == _COMPLETE:
             self.tag = data[position + 5 : end - 1]
+        elif kind == _ERROR and _is_fatal(data[position:end]):
+            self.last_words = data[position:end]
         elif kind == _ERROR:
             self.failed = True
             self._replies = 0
@@ -283,12 +288,12 @@ class PostgresConnection(asyncio.Protocol):
             self._replies -= 1
 
     def _swallow(self, kind: int, data: bytes, start: int, position: int, end: int) -> int:
-        """Keep a message of the prelude's answer from the client; return where to go on."""
+        """Keep a message from being passed on with the answer; return where to go on."""
         if start < position:
             self._forward(data[start:position])
         if kind == _COMPLETE:
             self._prelude -= 1
-        elif kind == _ERROR:
+        elif kind == _ERROR and not self.last_words:
             self.prelude_error = data[position:end]
         elif kind == _READY:
             self._prelude = 0
@@ -323,9 +328,7 @@ class PostgresConnection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _last_words(self) -> str:
-        """Return what PostgreSQL said before it closed the connection, if anything."""
-        for chunk in reversed(self._chunks):
-            if chunk[:1] == b"E":
-                return error_fields(chunk[5:]).get("M", "")
-        return "PostgreSQL closed the connection"
+
+def _is_fatal(message: bytes) -> bool:
+    """Whether PostgreSQL ends the connection with this error."""
+    return error_fields(message[5:]).get("V") in ("FATAL", "PANIC")
