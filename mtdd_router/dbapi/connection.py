@@ -135,7 +135,13 @@ class Connection(psycopg.Connection[Row]):
         try:
             want = next(gen)
             while True:
-                want = gen.send(self._step(want))
+                try:
+                    ready = self._step(want)
+                except BaseException:
+                    # Not only Ctrl-C: a signal's handler may raise what it likes.
+                    self._interrupt(gen)
+                    raise
+                want = gen.send(ready)
         except StopIteration as stop:
             result: _T = stop.value
             return result
@@ -145,8 +151,7 @@ class Connection(psycopg.Connection[Row]):
                 raise failure from None
             raise
         except BaseException:
-            # Not only Ctrl-C: a signal's handler may raise what it likes.
-            self._interrupt(gen)
+            self._abandon()
             raise
 
     def _step(self, want: Wait) -> Ready:
@@ -226,6 +231,16 @@ class Connection(psycopg.Connection[Row]):
         except BaseException:
             self.close()
             raise
+
+    def _abandon(self) -> None:
+        """What psycopg did ended with an exception, of a dumper or a signal's handler.
+
+        If libpq waits for an answer, nobody is left to read it. In a pipeline psycopg
+        goes on by itself, as on a direct connection.
+        """
+        link = self._loopback
+        if link is not None and link.stuck:
+            self.close()
 
     def cancel(self) -> None:
         """Cancel the statement that runs, from any thread."""

@@ -109,6 +109,14 @@ class Loopback:
         poll.register(self.pgconn.socket, select.POLLIN)
         return bool(poll.poll(0))
 
+    @property
+    def stuck(self) -> bool:
+        """Whether libpq takes no statement before it has read the answer to another."""
+        return (
+            self.pgconn.transaction_status == pq.TransactionStatus.ACTIVE
+            and self.pgconn.pipeline_status == pq.PipelineStatus.OFF
+        )
+
     def set_parameters(self, parameters: Mapping[str, str]) -> None:
         """Make libpq report these parameter statuses."""
         changed = {

@@ -135,6 +135,23 @@ def test_what_cannot_be_sent_is_refused_before_it_is(either):
     assert either.execute("SELECT 1").fetchone() == (1,)
 
 
+@pytest.mark.parametrize("cursor_class", [psycopg.Cursor, psycopg.ClientCursor])
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_what_cannot_be_encoded_leaves_nothing_to_the_next_statement(
+    either, cursor_class, autocommit
+):
+    either.autocommit = autocommit
+    for _ in range(2):
+        with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
+            cursor_class(either).execute("SELECT %s", ["\ud800"])
+        assert cursor_class(either).execute("SELECT %s", ["x"]).fetchone() == ("x",)
+    with pytest.raises(UnicodeEncodeError):
+        cursor_class(either).executemany("SELECT %s", [["a"], ["\ud800"], ["b"]])
+    either.rollback()
+    assert cursor_class(either).execute("SELECT %s", ["x"]).fetchone() == ("x",)
+    either.rollback()
+
+
 def test_a_transaction_is_one(either, table, direct):
     with pytest.raises(ZeroDivisionError), either.transaction():
         either.execute(f"INSERT INTO {table} VALUES (1, 'x')")
