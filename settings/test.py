@@ -2,7 +2,8 @@
 
 The registry's port is chosen here, before any test asks for a database, because
 Django reads its settings first; ``tests/conftest.py`` then starts PostgreSQL there.
-Children of the tests get the same choice through the environment.
+Children of the tests get the same choice through the environment; each process that
+runs tests at the same time has one of its own.
 """
 
 import os
@@ -15,7 +16,8 @@ SECRET_KEY = "not-a-secret-in-tests"
 ALLOWED_HOSTS = ["*"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-TEST_REGISTRY_PORT = int(os.environ.setdefault("MTDD_TEST_REGISTRY_PORT", str(choose_port())))
+_PORT = "_".join(filter(None, ["MTDD_TEST_REGISTRY_PORT", os.environ.get("PYTEST_XDIST_WORKER")]))
+TEST_REGISTRY_PORT = int(os.environ.setdefault(_PORT, str(choose_port())))
 TEST_REGISTRY_PASSWORD = os.environ.setdefault("MTDD_TEST_REGISTRY_PASSWORD", "test")
 
 DATABASES = databases(

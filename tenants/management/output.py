@@ -26,6 +26,7 @@ _STYLES: Final[Mapping[str, str]] = {
     "active": "green",
     "up": "green",
     "agrees": "green",
+    "differs": "red",
     "repaired": "green",
     "migrated": "green",
     "frozen": "cyan",

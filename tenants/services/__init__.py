@@ -19,6 +19,8 @@ from tenants.services.deletion import (
 from tenants.services.execution import run_for_tenant
 from tenants.services.findings import Finding, FindingKind, ShardReport
 from tenants.services.migrating.batches import Limits
+from tenants.services.migrating.differences import Difference
+from tenants.services.migrating.drift import SchemaCheck, check_schemas
 from tenants.services.migrating.planning import MigrationTarget
 from tenants.services.migrating.preview import PlannedGroup, PlannedMigration, plan_migrations
 from tenants.services.migrating.results import MigrationOutcome, MigrationResult
@@ -49,6 +51,7 @@ from tenants.services.tenants import (
 __all__ = [
     "DEFAULT_PARALLEL",
     "Contents",
+    "Difference",
     "Finding",
     "FindingKind",
     "Limits",
@@ -59,8 +62,10 @@ __all__ = [
     "PlannedMigration",
     "PurgeOutcome",
     "PurgeResult",
+    "SchemaCheck",
     "ShardReport",
     "ShardStatus",
+    "check_schemas",
     "check_shards",
     "create_tenant",
     "delete_tenant",

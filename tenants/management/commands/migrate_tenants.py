@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from rich.markup import escape
 
-from mtdd_router.types import TenantState
 from tenants import services
 from tenants.management.base import RegistryCommand
+from tenants.management.choosing import add_choice, chosen_tenants
 from tenants.management.output import counted, styled
 from tenants.management.progress import MigrationProgress
 from tenants.models import Tenant
@@ -30,14 +30,7 @@ class Command(RegistryCommand):
         parser.add_argument(
             "migration_name", nargs="?", default="", help="To this migration; 'zero' undoes all."
         )
-        parser.add_argument("--shard", help="Only the tenants of this shard.")
-        parser.add_argument(
-            "--tenant",
-            action="append",
-            dest="tenants",
-            metavar="NAME",
-            help="Only this tenant; may be given several times.",
-        )
+        add_choice(parser)
         parser.add_argument(
             "--resume",
             action="store_true",
@@ -64,7 +57,8 @@ class Command(RegistryCommand):
         parser.add_argument(
             "--check",
             action="store_true",
-            help="Change nothing; exit with status 1 if a tenant has something to migrate.",
+            help="Change nothing; exit with status 1 if a tenant has something to migrate, or its "
+            "schema is not what its migrations give.",
         )
         parser.add_argument(
             "--parallel",
@@ -114,7 +108,7 @@ class Command(RegistryCommand):
                         on_result=came,
                     )
                 else:
-                    tenants = _chosen(options["shard"], options["tenants"])
+                    tenants = chosen_tenants(options)
                     begin(tenants)
                     services.migrate_tenants(
                         tenants,
@@ -129,10 +123,8 @@ class Command(RegistryCommand):
         self._conclude(results, wanted, interrupted=interrupted)
 
     def _preview(self, options: dict[str, Any]) -> None:
-        groups = services.plan_migrations(
-            _chosen(options["shard"], options["tenants"]), _target(options)
-        )
-        self.output.data([asdict(group) for group in groups])
+        tenants = chosen_tenants(options)
+        groups = services.plan_migrations(tenants, _target(options))
         for group in groups:
             where = ", ".join(f"{shard} {count}" for shard, count in sorted(group.tenants.items()))
             behind = counted(sum(group.tenants.values()), "tenant")
@@ -141,9 +133,22 @@ class Command(RegistryCommand):
                 self.output.text(*_planned(migration))
         if not groups:
             self.output.text("No tenant has anything to migrate.")
-        elif options["check"]:
-            behind = counted(sum(sum(group.tenants.values()) for group in groups), "tenant")
-            raise CommandError(f"{behind} to migrate; run migrate_tenants.")
+        plan = [asdict(group) for group in groups]
+        if options["check"]:
+            self._check(tenants, plan, behind=sum(sum(g.tenants.values()) for g in groups))
+        else:
+            self.output.data(plan)
+
+    def _check(self, tenants: list[Tenant], plan: list[Any], *, behind: int) -> None:
+        wrong = [check.tenant for check in services.check_schemas(tenants) if not check.agrees]
+        self.output.data({"behind": plan, "differing": wrong})
+        problems = []
+        if behind:
+            problems.append(f"{counted(behind, 'tenant')} to migrate; run migrate_tenants.")
+        if wrong:
+            problems.append(f"{counted(len(wrong), 'tenant')} to look at; run check_tenants.")
+        if problems:
+            raise CommandError(" ".join(problems))
 
     def _tell(self, result: MigrationResult) -> None:
         line = styled(result.outcome)
@@ -207,17 +212,3 @@ def _planned(migration: services.PlannedMigration) -> list[str]:
     for table, modes in (migration.locks or {}).items():
         lines.append(f"    {table}: {', '.join(modes)}")
     return ["\n".join(lines)]
-
-
-def _chosen(shard: str | None, names: list[str] | None) -> list[Tenant]:
-    rows = Tenant.objects.select_related("shard").order_by("name")
-    if shard:
-        rows = rows.filter(shard=services.get_shard(shard))
-    if names:
-        chosen = [services.get_tenant(name) for name in dict.fromkeys(names)]
-        elsewhere = [tenant.name for tenant in chosen if shard and tenant.shard.name != shard]
-        if elsewhere:
-            raise CommandError(f"Not on shard {shard!r}: {', '.join(elsewhere)}.")
-        return chosen
-    # Tenants that are being made or deleted are no business of a migration.
-    return list(rows.filter(state__in=[TenantState.ACTIVE, TenantState.FROZEN]))

@@ -27,6 +27,7 @@ from tenants.models import Shard, Tenant
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_locks
 from tenants.services.migrating.aliases import migrating_connection
+from tenants.services.migrating.differences import differences
 from tenants.services.migrating.planning import Plan
 from tenants.services.migrating.recipes import CodeStage, Recipe
 from tenants.services.migrating.results import MigrationOutcome, MigrationResult
@@ -37,7 +38,7 @@ __all__ = ["MIGRATABLE", "Limits", "apply_to_batch", "first_line", "standing"]
 MIGRATABLE: Final = (TenantState.ACTIVE, TenantState.FROZEN)
 _CALL_TIMEOUT: Final = 3600.0
 _LOCK_NOT_AVAILABLE: Final = "55P03"
-_FACTS_SHOWN: Final = 3
+_DIFFERENCES_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,13 +267,11 @@ def _verify(batch: _Batch, admin: ShardAdmin) -> None:
 
 
 def _difference(found: SchemaState, recipe: Recipe) -> str:
-    wanted, there = set(recipe.facts), set(found.facts)
-    missing = [f"{fact.kind} {fact.object} is missing" for fact in sorted(wanted - there)]
-    surplus = [f"{fact.kind} {fact.object} is there" for fact in sorted(there - wanted)]
-    objects = "; ".join((missing + surplus)[:_FACTS_SHOWN]) or "nothing that can be named"
+    differing = differences(recipe.facts, found.facts)[:_DIFFERENCES_SHOWN]
+    shown = "; ".join(map(str, differing)) or "nothing that can be named"
     return (
         f"after {', '.join(recipe.changed)} its schema differs from that of tenant "
-        f"{recipe.tenant!r}, which has the same migrations: {objects}."
+        f"{recipe.tenant!r}, which has the same migrations: {shown}."
     )
 
 

@@ -9,7 +9,10 @@ from django.db.migrations.loader import MigrationLoader
 
 from tenants.errors import InvalidMigrationTarget
 
-__all__ = ["NEWEST", "MigrationTarget", "Plan", "plan_for", "resolve"]
+__all__ = ["NEWEST", "MigrationTarget", "Node", "Plan", "plan_for", "resolve"]
+
+Node = tuple[str, str]
+"""An app's label, and the name of one of its migrations."""
 
 Plan = list[tuple[Migration, bool]]
 """Migrations in order, each with whether it is undone."""
@@ -17,11 +20,19 @@ Plan = list[tuple[Migration, bool]]
 
 @dataclass(frozen=True, slots=True)
 class MigrationTarget:
-    """Where to: by default, every app to its newest migration."""
+    """Where to: by default, every app to its newest migration.
+
+    Attributes:
+        app_label: only this app.
+        migration: to this one, or the one that begins so; ``zero`` undoes all.
+        fake: record it only.
+        nodes: instead of an app, these and all that they depend on.
+    """
 
     app_label: str = ""
     migration: str = ""
     fake: bool = False
+    nodes: tuple[Node, ...] = ()
 
 
 NEWEST = MigrationTarget()
@@ -33,6 +44,8 @@ def resolve(loader: MigrationLoader, target: MigrationTarget) -> list[tuple[str,
     Raises:
         InvalidMigrationTarget: naming the app or migration that is not there.
     """
+    if target.nodes:
+        return list(target.nodes)
     conflicts = loader.detect_conflicts()
     if conflicts:
         found = "; ".join(f"{', '.join(names)} in {app}" for app, names in conflicts.items())
