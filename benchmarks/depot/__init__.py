@@ -1,0 +1,1 @@
+"""An app whose tenants are migrated by three migrations, one of them with code."""

@@ -1,0 +1,1 @@
+"""The migrations as they were when the tenants were created."""

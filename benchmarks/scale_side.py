@@ -1,0 +1,98 @@
+"""One stage of `benchmarks.scale`, as a process."""
+
+import io
+import json
+import resource
+import sys
+from typing import Any
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+
+from benchmarks.migrating import APPS, timed
+
+DEPOT = [*APPS[:-1], "benchmarks.depot"]
+
+
+def main(what: str) -> None:
+    options = json.loads(what)
+    _configure(options)
+    from tenants import services
+
+    if options["stage"] == "create":
+        call_command("migrate", verbosity=0)
+        for name, address in options["addresses"].items():
+            services.register_shard(name, address)
+    seconds = timed(lambda: STAGES[options["stage"]](options))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_mb": peak}))
+
+
+def _configure(options: dict[str, Any]) -> None:
+    from mtdd_router import databases
+
+    default = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "registry",
+        "USER": "postgres",
+        "HOST": options["folder"],
+        "PORT": options["port"],
+    }
+    modules = (
+        {"depot": "benchmarks.depot.before.migrations"} if options["stage"] == "create" else {}
+    )
+    settings.configure(
+        DATABASES=databases({"default": default}),
+        DATABASE_ROUTERS=["mtdd_router.TenantRouter"],
+        INSTALLED_APPS=["mtdd_router", "tenants", *DEPOT],
+        TENANT_APPS=DEPOT,
+        SHARED_APPS=["mtdd_router", "tenants", *APPS[:-1]],
+        MIGRATION_MODULES=modules,
+        USE_TZ=True,
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    )
+    django.setup()
+
+
+def _create(options: dict[str, Any]) -> None:
+    from tenants import services
+    from tenants.services.parallel import in_parallel
+
+    names = (f"t{number:05}" for number in range(options["tenants"]))
+    for _ in in_parallel(names, services.create_tenant, parallel=options["parallel"]):
+        pass
+
+
+def _migrate(options: dict[str, Any]) -> None:
+    _command("migrate_tenants", "--parallel", str(max(1, options["parallel"] // 2)))
+
+
+def _check(_: dict[str, Any]) -> None:
+    _command("check_tenants")
+
+
+def _delete(options: dict[str, Any]) -> None:
+    from tenants import services
+    from tenants.models import Tenant
+    from tenants.services.parallel import in_parallel
+
+    names = Tenant.objects.values_list("name", flat=True)
+    for _ in in_parallel(list(names), services.purge_tenant, parallel=options["parallel"]):
+        pass
+
+
+def _command(*arguments: str) -> None:
+    call_command(*arguments, stdout=io.StringIO(), verbosity=0)
+
+
+STAGES = {
+    "create": _create,
+    "migrate": _migrate,
+    "nothing": _migrate,
+    "check": _check,
+    "delete": _delete,
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1])
