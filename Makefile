@@ -7,6 +7,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 MANAGE := $(BIN)/python manage.py
+# Each has a stack of its own.
+TEST_PROCESSES ?= 2
 export PYTHONUNBUFFERED := 1
 export PIP_PROGRESS_BAR := off
 export PIP_NO_INPUT := 1
@@ -24,7 +26,7 @@ demo: $(VENV)/.demo ## start two shards, load 336,776 flights of 16 tenants, pro
 
 test: $(VENV)/.dev ## all tests, the browser's too
 	@$(BIN)/python scripts/install_chromium.py
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 up: $(VENV)/.demo ## the stack, and the admin at http://127.0.0.1:8000, until Ctrl-C
 	@$(BIN)/python scripts/local_project.py up
