@@ -18,6 +18,7 @@
           +-- TenantAlreadyExists
           +-- TenantBusy
           +-- WrongTenantState
+          +-- OperationRefused
           +-- PlacementDisagreement
           +-- OperationInterrupted
           +-- ProvisioningFailed
@@ -38,6 +39,7 @@ __all__ = [
     "NoShardAvailable",
     "NotAShardServer",
     "OperationInterrupted",
+    "OperationRefused",
     "PlacementDisagreement",
     "ProvisioningFailed",
     "ShardAlreadyRegistered",
@@ -105,6 +107,10 @@ class TenantBusy(TenantError):
 
 class WrongTenantState(TenantError):
     """The tenant's state does not allow that."""
+
+
+class OperationRefused(TenantError):
+    """A receiver of a signal refused the operation; nothing was begun."""
 
 
 class PlacementDisagreement(TenantError):

@@ -6,7 +6,8 @@ error of the form, or a message; nothing is saved then.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from django.contrib import messages
@@ -26,6 +27,7 @@ from django.views.decorators.csrf import csrf_protect
 from mtdd_router.context import current_tenant
 from mtdd_router.errors import MTDDError
 from tenants.admin.generics import ModelAdmin, ModelForm
+from tenants.services.notifying import collected_failures
 
 __all__ = ["ServiceAdmin"]
 
@@ -103,7 +105,8 @@ class ServiceAdmin(ModelAdmin[M], Generic[M]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        return super().add_view(request, form_url, extra_context)
+        with self._telling(request):
+            return super().add_view(request, form_url, extra_context)
 
     @transaction.non_atomic_requests
     def change_view(
@@ -113,13 +116,15 @@ class ServiceAdmin(ModelAdmin[M], Generic[M]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        return super().change_view(request, object_id, form_url, extra_context)
+        with self._telling(request):
+            return super().change_view(request, object_id, form_url, extra_context)
 
     @transaction.non_atomic_requests
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return super().changelist_view(request, extra_context)
+        with self._telling(request):
+            return super().changelist_view(request, extra_context)
 
     @_csrf_protect
     def changeform_view(
@@ -177,7 +182,8 @@ class ServiceAdmin(ModelAdmin[M], Generic[M]):
             if request.POST.get("typed_name", "").strip() != wanted:
                 error = _("That is not its name; nothing was deleted.")
             else:
-                error = self._try(lambda: self._delete(request, obj))
+                with self._telling(request):
+                    error = self._try(lambda: self._delete(request, obj))
             if not error:
                 return self.response_delete(request, str(obj), int(obj.pk or 0))
         context = {
@@ -222,6 +228,14 @@ class ServiceAdmin(ModelAdmin[M], Generic[M]):
                 count += 1
         if count:
             self.message_user(request, f"{done}: {count}", messages.SUCCESS)
+
+    @contextmanager
+    def _telling(self, request: HttpRequest) -> Iterator[None]:
+        """Say how receivers of signals fail meanwhile."""
+        with collected_failures() as failures:
+            yield
+        for failure in failures:
+            self.message_user(request, failure, messages.WARNING)
 
     def _find(self, request: HttpRequest, object_id: str | None) -> M | None:
         if object_id is None:

@@ -15,6 +15,7 @@ from django.db import OperationalError
 
 from mtdd_router.errors import MTDDError
 from tenants.management.output import Output
+from tenants.services.notifying import collected_failures
 
 __all__ = ["RegistryCommand"]
 
@@ -33,6 +34,14 @@ class RegistryCommand(BaseCommand):
         self.output = Output(
             self.stdout, as_json=options["json"], color=not options.get("no_color")
         )
+        with collected_failures() as failures:
+            try:
+                self._run(options)
+            finally:
+                for failure in failures:
+                    self.stderr.write(failure)
+
+    def _run(self, options: dict[str, Any]) -> None:
         try:
             self.run(options)
         except CommandError as exc:

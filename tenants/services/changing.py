@@ -4,7 +4,7 @@ Invariants: the tenant's lock is held, what an interrupted operation left is com
 first, and a change is made on the shard before it is recorded (see ``agreement``).
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from django.utils import timezone
@@ -17,6 +17,8 @@ from tenants.models import Tenant
 from tenants.services.agreement import agree, record
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_lock
+from tenants.services.notifying import ask, tell
+from tenants.signals import TenantSignal
 
 __all__ = [
     "IN_USE",
@@ -101,18 +103,34 @@ def change(
 
 
 def set_state(
-    name: str, state: TenantState, *, allowed: Collection[TenantState] = IN_USE
+    name: str,
+    state: Callable[[Tenant], TenantState],
+    before: TenantSignal,
+    after: TenantSignal,
+    *,
+    allowed: Collection[TenantState] = IN_USE,
 ) -> Tenant:
-    """Bring the tenant into *state*; if it is in it already, nothing is done.
+    """Bring the tenant into a state; if it is in it already, nothing is done.
 
-    Raises: as `settle` and `change`; TenantDoesNotExist, TenantBusy.
+    Args:
+        name: of the tenant.
+        state: returns the state for the settled tenant.
+        before: the signal that may refuse.
+        after: the signal that tells.
+        allowed: the states from which this can be done.
+
+    Raises: as `settle` and `change`; TenantDoesNotExist, TenantBusy, OperationRefused.
     """
     with tenant_lock(name):
         tenant = get_tenant(name)
         with open_admin(tenant.shard) as admin:
             settle(tenant, admin, allowed)
-            if tenant.state != state:
-                change(tenant, admin, state=state)
+            wanted = state(tenant)
+            if tenant.state == wanted:
+                return tenant
+            ask(before, name, tenant=tenant)
+            change(tenant, admin, state=wanted)
+    tell(after, name, tenant=tenant)
     return tenant
 
 

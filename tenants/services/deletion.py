@@ -18,12 +18,14 @@ from django.utils import timezone
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.errors import MTDDError, ShardError, TenantDoesNotExist
 from mtdd_router.types import Placement, TenantState
+from tenants import signals
 from tenants.errors import OperationInterrupted, PlacementDisagreement, TenantBusy
 from tenants.models import Shard, Tenant
 from tenants.services.agreement import drop_leftovers, find_placement, record
-from tenants.services.changing import WHOLE, change, get_tenant, sentence, set_state, settle, where
+from tenants.services.changing import WHOLE, get_tenant, sentence, set_state, where
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_lock
+from tenants.services.notifying import ask, tell
 from tenants.services.parallel import in_parallel
 from tenants.services.routes import forget
 
@@ -75,7 +77,13 @@ def delete_tenant(name: str) -> Tenant:
         ShardUnavailable: nothing has changed.
         OperationInterrupted: `check_shards --repair` settles it.
     """
-    return set_state(name, TenantState.DELETED, allowed=WHOLE)
+    return set_state(
+        name,
+        lambda _: TenantState.DELETED,
+        signals.pre_delete,
+        signals.post_delete,
+        allowed=WHOLE,
+    )
 
 
 def undelete_tenant(name: str) -> Tenant:
@@ -85,13 +93,7 @@ def undelete_tenant(name: str) -> Tenant:
 
     Raises: as `delete_tenant`.
     """
-    with tenant_lock(name):
-        tenant = get_tenant(name)
-        with open_admin(tenant.shard) as admin:
-            settle(tenant, admin, WHOLE)
-            if tenant.state == TenantState.DELETED:
-                change(tenant, admin, state=TenantState(tenant.state_before_deletion))
-    return tenant
+    return set_state(name, _undeleted, signals.pre_undelete, signals.post_undelete, allowed=WHOLE)
 
 
 def purge_tenant(name: str) -> None:
@@ -112,7 +114,9 @@ def purge_tenant(name: str) -> None:
                     f"{placement.tenant!r}: a renaming stopped half way. "
                     "Run `manage.py check_shards --repair` first."
                 )
+            ask(signals.pre_purge, name, tenant=tenant)
             finish_deletion(tenant, admin, placement)
+    tell(signals.post_purge, name, tenant=tenant)
 
 
 def due_tenants(shard: Shard | None = None) -> list[Tenant]:
@@ -196,6 +200,7 @@ def remove_unfinished(tenant: Tenant, admin: ShardAdmin) -> None:
 def delete_row(tenant: Tenant) -> None:
     """Delete the row of a tenant of which nothing is left on its shard."""
     Tenant.objects.filter(pk=tenant.pk).delete()
+    tenant.pk = None
     forget(tenant.name)
 
 
@@ -205,12 +210,18 @@ def _is_due() -> Q:
     )
 
 
+def _undeleted(tenant: Tenant) -> TenantState:
+    before = tenant.state_before_deletion
+    return TenantState(before if tenant.state == TenantState.DELETED else tenant.state)
+
+
 def _purge_due(tenant: Tenant) -> PurgeResult:
     started = perf_counter()
     outcome, error = PurgeOutcome.PURGED, ""
     try:
         with tenant_lock(tenant.name):
             _purge_if_due(tenant)
+        tell(signals.post_purge, tenant.name, tenant=tenant)
     except (TenantBusy, TenantDoesNotExist) as exc:
         outcome, error = PurgeOutcome.SKIPPED, str(exc)
     except (MTDDError, Error) as exc:
@@ -231,4 +242,5 @@ def _purge_if_due(tenant: Tenant) -> None:
                 f"Tenant {row.name!r} is deleted in the registry, but not on {where(row)}; run "
                 "`manage.py check_shards --repair`."
             )
+        ask(signals.pre_purge, row.name, tenant=row)
         finish_deletion(row, admin, placement)

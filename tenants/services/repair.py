@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final
 
-from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from mtdd_router.client.admin import ShardAdmin
-from mtdd_router.errors import MTDDError, ShardError, ShardUnavailable
+from mtdd_router.errors import MTDDError, ShardError
 from mtdd_router.types import Placement, TenantState
 from tenants.errors import ShardRegistryError, TenantBusy
 from tenants.models import Shard, Tenant
@@ -25,10 +25,8 @@ from tenants.services.deletion import finish_deletion, remove_unfinished
 from tenants.services.findings import Finding, FindingKind, ShardReport
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_lock
-from tenants.services.migrating.single import is_migrated
 from tenants.services.routes import forget
 from tenants.services.shards import get_shard, identify_as
-from tenants.services.tenants import activate
 
 __all__ = ["check_shards"]
 
@@ -139,27 +137,25 @@ class _Comparison:
                 lambda: finish_deletion(row, admin, placement),
             )
         elif row.state == TenantState.CREATING:
-            self._unfinished(admin, row, placement, missing=missing)
+            self._unfinished(admin, row, placement)
         elif placement is None:
             self.report(
                 FindingKind.NO_PLACEMENT,
                 row.name,
                 f"The shard does not know the namespace {row.namespace!r}. Restore it from a "
-                "backup, or give the tenant up with delete_tenant.",
+                "backup, or give the tenant up with delete_tenant --now.",
             )
         elif missing:
             self.report(
                 FindingKind.NO_NAMESPACE,
                 row.name,
                 f"The namespace {row.namespace!r} or its role is gone from the shard. Restore "
-                "it from a backup, or give the tenant up with delete_tenant.",
+                "it from a backup, or give the tenant up with delete_tenant --now.",
             )
         elif placement != row.placement():
             self._disagreement(admin, row, placement)
 
-    def _unfinished(
-        self, admin: ShardAdmin, row: Tenant, placement: Placement | None, *, missing: bool
-    ) -> None:
+    def _unfinished(self, admin: ShardAdmin, row: Tenant, placement: Placement | None) -> None:
         """Complete a creation that did all but say so; remove any other."""
         detail, action = "Its creation stopped half way.", "complete the creation"
         if placement is not None and placement.state in WHOLE:
@@ -167,9 +163,8 @@ class _Comparison:
             mend: Callable[[], object] = lambda: record(  # noqa: E731
                 row, name=later.tenant, state=later.state.value, epoch=later.epoch
             )
-        elif placement is not None and not missing and _complete(row):
-            mend = lambda: activate(row, admin, migrated=True)  # noqa: E731
         else:
+            # Its tables may be there, but whether all its first rows are cannot be told.
             action = "remove what is left of it"
             mend = lambda: remove_unfinished(row, admin)  # noqa: E731
         self.report(FindingKind.INTERRUPTED_CREATION, row.name, detail, action, mend)
@@ -265,17 +260,6 @@ def _placement_of(admin: ShardAdmin, row: Tenant, names: set[str]) -> tuple[Plac
         if placement is not None and placement.namespace == row.namespace:
             return placement, name in found.missing
     return None, False
-
-
-def _complete(row: Tenant) -> bool:
-    """Whether the tenant is provisioned and migrated; on any doubt it is not."""
-    try:
-        return is_migrated(row.name)
-    except (ShardError, OperationalError) as exc:
-        # The shard is gone again: that is no reason to remove anything.
-        raise ShardUnavailable(f"Tenant {row.name!r} cannot be looked at: {exc}") from exc
-    except (MTDDError, Error):
-        return False
 
 
 def _settled(row: Tenant, placement: Placement) -> tuple[str, TenantState, int]:

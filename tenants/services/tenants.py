@@ -13,6 +13,7 @@ from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.conf import mtdd_settings
 from mtdd_router.errors import MTDDError
 from mtdd_router.types import Isolation, TenantState
+from tenants import signals
 from tenants.errors import (
     NoShardAvailable,
     OperationInterrupted,
@@ -35,6 +36,7 @@ from tenants.services.deletion import remove_unfinished
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_lock
 from tenants.services.migrating.newcomers import migrate_newcomer
+from tenants.services.notifying import ask, tell, write_initial_data
 from tenants.services.placement import choose_shard, new_namespace, require_shard
 from tenants.services.routes import forget
 
@@ -71,6 +73,7 @@ def create_tenant(
         InvalidTenantName, TenantAlreadyExists, TenantBusy: about the name.
         ShardNotRegistered, NoShardAvailable, ShardUnavailable, ...: about the shard;
             then nothing was begun.
+        OperationRefused: by a receiver of a signal; then nothing was begun.
         ProvisioningFailed: nothing of the tenant is left.
         OperationInterrupted: the tenant is left `creating`, for check_shards to mend.
     """
@@ -79,11 +82,13 @@ def create_tenant(
         if Tenant.objects.filter(name=name).exists():
             raise _already_exists(name)
         chosen = choose_shard() if shard is None else require_shard(shard)
+        ask(signals.pre_create, name, shard=chosen.name, isolation=isolation)
         tenant = _insert(name, chosen, isolation)
         with open_admin(chosen) as admin:
             _provision(tenant, admin)
             activate(tenant, admin, migrated=True)
-        return tenant
+    tell(signals.post_create, name, tenant=tenant)
+    return tenant
 
 
 def rename_tenant(name: str, new_name: str) -> Tenant:
@@ -91,7 +96,8 @@ def rename_tenant(name: str, new_name: str) -> Tenant:
 
     Raises:
         TenantDoesNotExist, InvalidTenantName, TenantAlreadyExists, TenantBusy,
-        WrongTenantState, PlacementDisagreement, ShardUnavailable: nothing has changed.
+        WrongTenantState, PlacementDisagreement, ShardUnavailable, OperationRefused:
+            nothing has changed.
         OperationInterrupted: `check_shards --repair` settles it.
     """
     validate_new_name(new_name)
@@ -101,7 +107,9 @@ def rename_tenant(name: str, new_name: str) -> Tenant:
             raise _already_exists(new_name)
         with open_admin(tenant.shard) as admin:
             settle(tenant, admin)
+            ask(signals.pre_rename, name, tenant=tenant, new_name=new_name)
             change(tenant, admin, name=new_name)
+    tell(signals.post_rename, new_name, tenant=tenant, old_name=name)
     return tenant
 
 
@@ -110,7 +118,7 @@ def freeze_tenant(name: str) -> Tenant:
 
     Raises: as `rename_tenant`.
     """
-    return set_state(name, TenantState.FROZEN)
+    return set_state(name, lambda _: TenantState.FROZEN, signals.pre_freeze, signals.post_freeze)
 
 
 def unfreeze_tenant(name: str) -> Tenant:
@@ -118,7 +126,9 @@ def unfreeze_tenant(name: str) -> Tenant:
 
     Raises: as `rename_tenant`.
     """
-    return set_state(name, TenantState.ACTIVE)
+    return set_state(
+        name, lambda _: TenantState.ACTIVE, signals.pre_unfreeze, signals.post_unfreeze
+    )
 
 
 def activate(tenant: Tenant, admin: ShardAdmin, *, migrated: bool = False) -> None:
@@ -139,7 +149,7 @@ def activate(tenant: Tenant, admin: ShardAdmin, *, migrated: bool = False) -> No
     except MTDDError as exc:
         raise OperationInterrupted(
             f"Tenant {tenant.name!r} is complete on {where(tenant)}, but could not be made "
-            f"active: {sentence(exc)} Run `manage.py check_shards --repair`, which does it."
+            f"active: {sentence(exc)} Run `manage.py check_shards --repair`, which settles it."
         ) from exc
 
 
@@ -172,6 +182,7 @@ def _provision(tenant: Tenant, admin: ShardAdmin) -> None:
     try:
         admin.create_namespace(tenant.placement())
         migrate_newcomer(tenant, admin)
+        write_initial_data(tenant)
     # Also Ctrl-C must not leave half a tenant, if that can be helped.
     except BaseException as exc:
         _undo(tenant, admin, exc)

@@ -22,7 +22,8 @@ from django.utils import timezone
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.errors import MTDDError
 from mtdd_router.types import SchemaDetail, SchemaState, ScriptOutcome, ScriptPart, TenantState
-from tenants.errors import MigrationFailed
+from tenants import signals
+from tenants.errors import MigrationFailed, OperationRefused
 from tenants.models import Shard, Tenant
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_locks
@@ -32,6 +33,7 @@ from tenants.services.migrating.planning import Plan
 from tenants.services.migrating.recipes import CodeStage, Recipe
 from tenants.services.migrating.results import MigrationOutcome, MigrationResult
 from tenants.services.migrating.signals import send_post_migrate, send_pre_migrate
+from tenants.services.notifying import ask
 
 __all__ = ["MIGRATABLE", "Limits", "apply_to_batch", "first_line", "standing"]
 
@@ -121,6 +123,7 @@ def apply_to_batch(
         batch = _Batch(shard, recipe, dict.fromkeys(tenants, 0.0), limits.fail_fast)
         for name, refusal in standing(tenants, held).items():
             batch.leave(name, *refusal)
+        _ask(batch)
         try:
             _apply(batch, admin, limits)
         except MTDDError as exc:
@@ -143,6 +146,19 @@ def apply_to_new(tenant: Tenant, recipe: Recipe, admin: ShardAdmin, limits: Limi
         if result.outcome is MigrationOutcome.FAILED:
             raise MigrationFailed(result.error)
     return not batch.deviating
+
+
+def _ask(batch: _Batch) -> None:
+    """Let receivers refuse, before anything is begun."""
+    names = batch.names
+    for place, name in enumerate(names, start=1):
+        try:
+            ask(signals.pre_migrate, name, shard=batch.shard.name)
+        except OperationRefused as exc:
+            batch.leave(name, MigrationOutcome.FAILED, str(exc))
+            if batch.cautious:
+                batch.drop(names[place:])
+                break
 
 
 def standing(

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
 
-from django.db.migrations.executor import MigrationExecutor
-
 from mtdd_router.errors import MTDDError
 from mtdd_router.types import SchemaDetail, applied_digest
+from tenants import signals
 from tenants.errors import InvalidMigrationTarget, MigrationRunError
 from tenants.models import Shard, Tenant
 from tenants.services.locks import migration_run_lock
-from tenants.services.migrating.aliases import migrating_connection, own_connections
+from tenants.services.migrating.aliases import own_connections
 from tenants.services.migrating.batches import Limits, apply_to_batch, standing
 from tenants.services.migrating.ledger import Ledger, run_under_way
-from tenants.services.migrating.planning import NEWEST, MigrationTarget, plan_for
+from tenants.services.migrating.planning import NEWEST, MigrationTarget
 from tenants.services.migrating.recipes import Recipe
 from tenants.services.migrating.results import MigrationOutcome, MigrationResult
-from tenants.services.migrating.single import migrate_and_record
+from tenants.services.migrating.single import is_behind, migrate_and_record
 from tenants.services.migrating.survey import survey
+from tenants.services.notifying import tell
 
 __all__ = ["DEFAULT_PARALLEL", "migrate_tenants", "resume_migrations"]
 
@@ -146,7 +146,7 @@ class _Run:
         self._came([_result(t, *refused[t.name]) for t in tenants if t.name in refused])
         behind = []
         for group in self._groups(whole, SchemaDetail.APPLIED):
-            if self._is_behind(group.tenants[0]):
+            if is_behind(group.tenants[0], self._target):
                 self._ledger.expect(group.tenants)
                 behind.append(group)
             else:
@@ -174,10 +174,6 @@ class _Run:
             key = (state.applied, state.fingerprint, state.postgres_major)
             groups.setdefault(key, []).append(tenant)
         return [_Group(applied_digest(key[0]), members) for key, members in groups.items()]
-
-    def _is_behind(self, tenant: Tenant) -> bool:
-        with migrating_connection(tenant.name) as connection:
-            return bool(plan_for(MigrationExecutor(connection), self._target))
 
     def _follow(self, group: _Group) -> list[Tenant]:
         """Migrate a group; return those whose schema was another one than the first's."""
@@ -257,6 +253,13 @@ class _Run:
             self._stopped = True
         for result in results:
             self._on_result(result)
+            if result.outcome is MigrationOutcome.MIGRATED:
+                tell(
+                    signals.post_migrate,
+                    result.tenant,
+                    shard=result.shard,
+                    changed=result.changed,
+                )
 
 
 def _result(

@@ -19,6 +19,7 @@ from django.utils.module_loading import module_has_submodule
 from psycopg import sql
 
 from tenants.services.migrating.planning import Plan
+from tenants.services.notifying import receiver_path
 
 __all__ = [
     "connect_receivers",
@@ -75,13 +76,8 @@ def _send(signal: Signal, using: str, plan: Plan, state_apps: Apps) -> bool:
             apps=state_apps,
             plan=plan,
         )
-        called.update(_path(receiver) for receiver, _ in answers)
+        called.update(receiver_path(receiver) for receiver, _ in answers)
     return not called <= _OF_DJANGO
-
-
-def _path(receiver: Any) -> str:
-    named = getattr(receiver, "__qualname__", type(receiver).__qualname__)
-    return f"{receiver.__module__}.{named}"
 
 
 def permission_statements(using: str, state_apps: Apps) -> list[str]:

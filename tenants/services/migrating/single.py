@@ -7,6 +7,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from mtdd_router.errors import TenantDoesNotExist
+from tenants import signals
 from tenants.errors import InvalidMigrationTarget, MigrationFailed, WrongTenantState
 from tenants.models import Tenant
 from tenants.services.agreement import record
@@ -17,8 +18,9 @@ from tenants.services.migrating.batches import MIGRATABLE, Limits, first_line
 from tenants.services.migrating.planning import NEWEST, MigrationTarget, plan_for
 from tenants.services.migrating.recipes import Recipe
 from tenants.services.migrating.recording import record_migrations
+from tenants.services.notifying import ask, tell
 
-__all__ = ["is_migrated", "migrate_and_record", "migrate_tenant", "run_django"]
+__all__ = ["is_behind", "migrate_and_record", "migrate_tenant", "run_django"]
 
 _CALL_TIMEOUT: Final = 3600.0
 _LOCK_NOT_AVAILABLE: Final = "55P03"
@@ -28,12 +30,16 @@ def migrate_tenant(tenant: Tenant, target: MigrationTarget = NEWEST) -> tuple[st
     """Migrate one tenant, and return the migrations applied, or undone.
 
     Raises:
-        TenantBusy, TenantDoesNotExist, WrongTenantState: naming the tenant.
+        TenantBusy, TenantDoesNotExist, WrongTenantState, OperationRefused: naming the tenant.
         InvalidMigrationTarget: if there is no such migration.
         MigrationFailed: naming the tenant; migrations before the failing one stay.
     """
     recipe = migrate_and_record(tenant, target, Limits(), for_others=False)
-    return () if recipe is None else recipe.changed
+    if recipe is None:
+        return ()
+    shard = tenant.shard.name
+    tell(signals.post_migrate, tenant.name, shard=shard, changed=recipe.changed)
+    return recipe.changed
 
 
 def migrate_and_record(
@@ -54,6 +60,8 @@ def migrate_and_record(
             raise TenantDoesNotExist(f"Tenant {locked!r} is called {tenant.name!r} now.")
         if tenant.state not in MIGRATABLE:
             raise WrongTenantState(f"Tenant {tenant.name!r} is {tenant.state}; it is not migrated.")
+        if signals.pre_migrate.has_listeners(Tenant) and is_behind(tenant, target):
+            ask(signals.pre_migrate, tenant.name, shard=tenant.shard.name)
         recipe = run_django(tenant, target, limits, for_others=for_others)
         if recipe is not None:
             record(tenant, migrated_at=timezone.now())
@@ -104,14 +112,14 @@ def run_django(
     raise AssertionError("The last attempt returns or raises.")
 
 
-def is_migrated(tenant: str) -> bool:
-    """Whether every migration has been applied to the tenant.
+def is_behind(tenant: Tenant, target: MigrationTarget) -> bool:
+    """Whether the tenant has anything to apply, or to undo.
 
     Raises:
         django.db.Error, MTDDError: if the tenant cannot be asked.
     """
-    with migrating_connection(tenant) as connection:
-        return not plan_for(MigrationExecutor(connection), NEWEST)
+    with migrating_connection(tenant.name) as connection:
+        return bool(plan_for(MigrationExecutor(connection), target))
 
 
 def _waited_for_a_lock(exc: BaseException) -> bool:

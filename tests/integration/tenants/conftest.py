@@ -13,6 +13,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connections
+from django.test import Client
+from django.urls import reverse
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -101,6 +103,13 @@ def spare_shard(transactional_db: None, spare_server: ShardServer) -> Shard:
 
 
 @pytest.fixture
+def staff(client: Client, transactional_db: None) -> Client:
+    """A browser, logged in as the project's administrator."""
+    client.force_login(User.objects.db_manager("default").create_superuser("admin"))
+    return client
+
+
+@pytest.fixture
 def placements(registered_shards: Any) -> Callable[[], dict[str, Placement]]:
     """What the shards themselves say lives on them."""
 
@@ -115,6 +124,14 @@ def placements(registered_shards: Any) -> Callable[[], dict[str, Placement]]:
         return found
 
     return read
+
+
+def page_of(client: Client, name: str, *args: Any, post: Any = None, query: str = "") -> str:
+    """Return the page of that name, after *post* if there is something to post."""
+    url = reverse(name, args=args) + query
+    answer = client.get(url) if post is None else client.post(url, post, follow=True)
+    assert answer.status_code == 200, answer
+    return answer.content.decode()
 
 
 def schemas(dsn: str) -> set[str]:

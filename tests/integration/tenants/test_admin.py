@@ -11,7 +11,7 @@ from mtdd_router import tenant_context
 from tenants import services
 from tenants.models import MigrationRun, Shard, Tenant
 from tenants.services.locks import tenant_lock
-from tests.integration.tenants.conftest import kill, names, works
+from tests.integration.tenants.conftest import kill, names, page_of, works
 
 ADD_TENANT = "admin:tenants_tenant_add"
 TENANTS = "admin:tenants_tenant_changelist"
@@ -19,22 +19,8 @@ SHARDS = "admin:tenants_shard_changelist"
 
 
 @pytest.fixture
-def staff(client, transactional_db):
-    user = User.objects.db_manager("default").create_superuser("admin", "a@example.com", "pw")
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
 def abc(tenant_factory):
     return tenant_factory("abc", shard="shard1")
-
-
-def _page(client, name, *args, post=None, query=""):
-    url = reverse(name, args=args) + query
-    answer = client.get(url) if post is None else client.post(url, post, follow=True)
-    assert answer.status_code == 200, answer
-    return answer.content.decode()
 
 
 def _errors(page):
@@ -79,7 +65,7 @@ def test_creating_a_tenant_really_provisions_it(
     settings.DATABASES["default"]["ATOMIC_REQUESTS"] = atomic_requests
     try:
         new = {"name": "abc", "shard": "", "isolation": "schema"}
-        page = _page(staff, ADD_TENANT, post=new)
+        page = page_of(staff, ADD_TENANT, post=new)
     finally:
         settings.DATABASES["default"]["ATOMIC_REQUESTS"] = False
     assert "was added successfully" in page
@@ -90,7 +76,7 @@ def test_creating_a_tenant_really_provisions_it(
 
 def test_a_name_that_cannot_be_is_an_error_of_the_form(staff, abc, placements):
     for name in ("", "default", "ABC", "a b", 'a"b', "a.b", "x" * 64, "abc"):
-        page = _page(staff, ADD_TENANT, post={"name": name, "shard": "", "isolation": "schema"})
+        page = page_of(staff, ADD_TENANT, post={"name": name, "shard": "", "isolation": "schema"})
         assert _errors(page), name
     assert set(placements()) == names() == {"abc"}
 
@@ -100,17 +86,17 @@ def test_a_shard_that_is_dead_is_an_error_of_the_form_and_nothing_half_done(
 ):
     kill(spare_server)
     post = {"name": "abc", "shard": spare_shard.pk, "isolation": "schema"}
-    page = _page(staff, ADD_TENANT, post=post)
+    page = page_of(staff, ADD_TENANT, post=post)
     assert "Nothing answers" in _errors(page)
     assert names() == set()
     post["shard"] = ""
-    assert "can be used" in _errors(_page(staff, ADD_TENANT, post=post))
+    assert "can be used" in _errors(page_of(staff, ADD_TENANT, post=post))
 
 
 def test_tenants_are_searched_and_filtered_and_shown_with_their_size(staff, abc, tenant_factory):
     tenant_factory("xyz", shard="shard2")
     services.freeze_tenant("xyz")
-    page = _page(staff, TENANTS)
+    page = page_of(staff, TENANTS)
     assert re.search(r"mtdd-good[^>]*>active<.*KB", page, re.DOTALL)
     assert re.search(r"mtdd-cold[^>]*>frozen<", page)
     found = {
@@ -120,37 +106,37 @@ def test_tenants_are_searched_and_filtered_and_shown_with_their_size(staff, abc,
         "?isolation__exact=schema&q=xyz": "xyz",
     }
     for query, name in found.items():
-        rows = re.findall(r"field-name[^>]*><a[^>]*>(\w+)<", _page(staff, TENANTS, query=query))
+        rows = re.findall(r"field-name[^>]*><a[^>]*>(\w+)<", page_of(staff, TENANTS, query=query))
         assert rows == [name], query
 
 
 def test_placement_is_read_only_and_saving_a_new_name_renames(staff, abc, placements):
     change = "admin:tenants_tenant_change"
-    page = _page(staff, change, abc.pk)
+    page = page_of(staff, change, abc.pk)
     assert 'name="shard"' not in page
     assert abc.namespace in page
     post = {"name": "xyz", "shard": "999", "isolation": "database", "epoch": "99"}
-    _page(staff, change, abc.pk, post=post)
+    page_of(staff, change, abc.pk, post=post)
     tenant = Tenant.objects.get()
     assert (tenant.name, tenant.shard, tenant.epoch) == ("xyz", abc.shard, 3)
     assert placements() == {"xyz": tenant.placement()}
-    _page(staff, change, abc.pk, post={"name": "xyz"})
+    page_of(staff, change, abc.pk, post={"name": "xyz"})
     assert Tenant.objects.get().epoch == 3
-    page = _page(staff, change, abc.pk, post={"name": "default"})
+    page = page_of(staff, change, abc.pk, post={"name": "default"})
     assert "alias" in _errors(page)
     assert "<h2>xyz</h2>" in page
 
 
 def test_the_buttons_of_a_tenant_freeze_unfreeze_and_migrate_it(staff, abc):
     change = ("admin:tenants_tenant_change", abc.pk)
-    assert 'name="_freeze"' in _page(staff, *change)
-    page = _page(staff, *change, post={"_freeze": "1"})
+    assert 'name="_freeze"' in page_of(staff, *change)
+    page = page_of(staff, *change, post={"_freeze": "1"})
     assert "is frozen" in page
     assert 'name="_unfreeze"' in page
-    assert "newest migrations" in _page(staff, *change, post={"_migrate": "1"})
-    assert "is active" in _page(staff, *change, post={"_unfreeze": "1"})
+    assert "newest migrations" in page_of(staff, *change, post={"_migrate": "1"})
+    assert "is active" in page_of(staff, *change, post={"_unfreeze": "1"})
     with tenant_lock("abc"):
-        assert "under way" in _page(staff, *change, post={"_freeze": "1"})
+        assert "under way" in page_of(staff, *change, post={"_freeze": "1"})
     assert Tenant.objects.get().state == "active"
 
 
@@ -160,7 +146,7 @@ def test_the_actions_do_what_they_can_and_say_what_they_cannot(staff, abc, tenan
 
     def act(action):
         post = {"action": action, "_selected_action": [abc.pk, other.pk]}
-        return _page(staff, TENANTS, post=post)
+        return page_of(staff, TENANTS, post=post)
 
     page = act("freeze_selected")
     assert "Frozen: 1" in page
@@ -174,13 +160,13 @@ def test_the_actions_do_what_they_can_and_say_what_they_cannot(staff, abc, tenan
 def test_deleting_says_what_is_lost_and_wants_the_name_typed(staff, abc, placements):
     delete = ("admin:tenants_tenant_delete", abc.pk)
     services.delete_tenant("abc")
-    page = _page(staff, *delete)
+    page = page_of(staff, *delete)
     assert all(word in page for word in ("shard1", abc.namespace, "KB", "about", "for ever"))
     for typed in ("", "xyz", "ABC"):
-        page = _page(staff, *delete, post={"typed_name": typed, "post": "yes"})
+        page = page_of(staff, *delete, post={"typed_name": typed, "post": "yes"})
         assert "nothing was deleted" in page
     assert set(placements()) == {"abc"}
-    page = _page(staff, *delete, post={"typed_name": "abc"})
+    page = page_of(staff, *delete, post={"typed_name": "abc"})
     assert "was deleted successfully" in page
     assert placements() == {}
     assert LogEntry.objects.get(action_flag=DELETION).object_repr == "abc"
@@ -188,33 +174,33 @@ def test_deleting_says_what_is_lost_and_wants_the_name_typed(staff, abc, placeme
 
 def test_deleting_a_tenant_in_use_can_be_undone(staff, abc, placements):
     delete = ("admin:tenants_tenant_delete", abc.pk)
-    page = _page(staff, *delete)
+    page = page_of(staff, *delete)
     assert all(word in page for word in (abc.namespace, "For 7 days it can be brought back"))
-    assert "nothing was deleted" in _page(staff, *delete, post={"typed_name": "xyz"})
+    assert "nothing was deleted" in page_of(staff, *delete, post={"typed_name": "xyz"})
     assert works("abc")
-    assert "was deleted successfully" in _page(staff, *delete, post={"typed_name": "abc"})
+    assert "was deleted successfully" in page_of(staff, *delete, post={"typed_name": "abc"})
     assert placements()["abc"].state == "deleted"
-    listed = _page(staff, TENANTS, query="?state__exact=deleted")
+    listed = page_of(staff, TENANTS, query="?state__exact=deleted")
     assert re.search(r'mtdd-bad" title="Purged after [^"]+">deleted<', listed)
     change = ("admin:tenants_tenant_change", abc.pk)
-    page = _page(staff, *change)
+    page = page_of(staff, *change)
     assert 'name="_freeze"' not in page
-    assert "is active again" in _page(staff, *change, post={"_undelete": "1"})
+    assert "is active again" in page_of(staff, *change, post={"_undelete": "1"})
     assert works("abc")
     services.delete_tenant("abc")
     post = {"action": "undelete_selected", "_selected_action": [abc.pk]}
-    assert "Undeleted: 1" in _page(staff, TENANTS, post=post)
+    assert "Undeleted: 1" in page_of(staff, TENANTS, post=post)
     assert works("abc")
 
 
 def test_a_tenant_on_a_dead_shard_shows_and_is_not_deleted(staff, spare_shard, spare_server):
     tenant = services.create_tenant("abc")
     kill(spare_server)
-    _page(staff, TENANTS)
-    _page(staff, "admin:tenants_tenant_change", tenant.pk)
+    page_of(staff, TENANTS)
+    page_of(staff, "admin:tenants_tenant_change", tenant.pk)
     delete = ("admin:tenants_tenant_delete", tenant.pk)
-    assert "not known" in _page(staff, *delete)
-    page = _page(staff, *delete, post={"typed_name": "abc"})
+    assert "not known" in page_of(staff, *delete)
+    page = page_of(staff, *delete, post={"typed_name": "abc"})
     assert spare_server.address in page
     assert Tenant.objects.get().state == "active"
 
@@ -223,7 +209,7 @@ def test_who_may_only_look_changes_nothing(client, abc):
     user = User.objects.db_manager("default").create_user("looker", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=["view_tenant", "view_shard"]))
     client.force_login(user)
-    page = _page(client, "admin:tenants_tenant_change", abc.pk)
+    page = page_of(client, "admin:tenants_tenant_change", abc.pk)
     assert abc.namespace in page
     assert "_freeze" not in page
     for name, args in (
@@ -251,20 +237,20 @@ def test_a_tenant_that_is_gone_is_not_found(staff, page):
 
 def test_a_shard_is_registered_edited_and_removed(staff, spare_server):
     post = {"name": "spare", "address": spare_server.address, "weight": 2, "accepts_tenants": "on"}
-    _page(staff, "admin:tenants_shard_add", post=post)
+    page_of(staff, "admin:tenants_shard_add", post=post)
     shard = Shard.objects.get()
     assert shard.shard_id
     assert (shard.weight, shard.accepts_tenants) == (2, True)
     change = ("admin:tenants_shard_change", shard.pk)
-    page = _page(staff, *change)
+    page = page_of(staff, *change)
     assert re.search(r"mtdd-good[^>]*>up<", page)
     assert shard.shard_id in page
-    _page(staff, *change, post={**post, "weight": 5, "name": "other"})
+    page_of(staff, *change, post={**post, "weight": 5, "name": "other"})
     shard.refresh_from_db()
     assert (shard.name, shard.weight) == ("other", 5)
     delete = ("admin:tenants_shard_delete", shard.pk)
-    assert "stay as they are" in _page(staff, *delete)
-    _page(staff, *delete, post={})
+    assert "stay as they are" in page_of(staff, *delete)
+    page_of(staff, *delete, post={})
     assert not Shard.objects.exists()
 
 
@@ -274,7 +260,7 @@ def test_a_shard_is_registered_edited_and_removed(staff, spare_server):
 )
 def test_an_address_that_is_wrong_is_an_error_of_its_field(staff, address, said):
     post = {"name": "one", "address": address, "weight": 1}
-    page = _page(staff, "admin:tenants_shard_add", post=post)
+    page = page_of(staff, "admin:tenants_shard_add", post=post)
     assert said in _errors(page)
     assert 'id="id_address_error"' in page
     assert not Shard.objects.exists()
@@ -283,23 +269,23 @@ def test_an_address_that_is_wrong_is_an_error_of_its_field(staff, address, said)
 def test_the_same_shard_under_another_address_is_refused_naming_it(staff, spare_shard):
     port = spare_shard.address.rpartition(":")[2]
     post = {"name": "other", "address": f"localhost:{port}", "weight": 1}
-    page = _page(staff, "admin:tenants_shard_add", post=post)
+    page = page_of(staff, "admin:tenants_shard_add", post=post)
     assert "spare" in _errors(page)
     assert Shard.objects.count() == 1
 
 
-def test_a_dead_shard_shows_as_such_and_breaks_no_page(staff, registered_shards, spare_server):
+def test_a_dead_shard_shows_as_such_and_breaks_nopage_of(staff, registered_shards, spare_server):
     spare = services.register_shard("spare", spare_server.address)
     kill(spare_server)
-    page = _page(staff, SHARDS)
+    page = page_of(staff, SHARDS)
     assert len(re.findall(r"mtdd-good[^>]*>up<", page)) == 2
     assert len(re.findall(r"mtdd-bad[^>]*>down<", page)) == 1
-    assert re.search(r"mtdd-bad[^>]*>down<", _page(staff, "admin:tenants_shard_change", spare.pk))
+    assert re.search(r"mtdd-bad[^>]*>down<", page_of(staff, "admin:tenants_shard_change", spare.pk))
 
 
 def test_a_shard_with_tenants_is_not_removed(staff, abc):
     delete = ("admin:tenants_shard_delete", abc.shard_id)
-    page = _page(staff, *delete, post={})
+    page = page_of(staff, *delete, post={})
     assert "1 tenant lives on shard" in page
     assert Shard.objects.count() == 2
 
@@ -314,10 +300,10 @@ def test_the_page_of_migration_runs_shows_progress_and_failures_and_changes_noth
         ("ghi", "pending", ""),
     ):
         run.items.create(tenant=tenant, shard="shard1", state=state, error=error)
-    listed = _page(staff, "admin:tenants_migrationrun_changelist")
+    listed = page_of(staff, "admin:tenants_migrationrun_changelist")
     assert "auth 0011" in listed
     assert "mtdd-bad" in listed
-    page = _page(staff, "admin:tenants_migrationrun_change", run.pk)
+    page = page_of(staff, "admin:tenants_migrationrun_change", run.pk)
     assert "13 brings bad luck" in page
     assert "ghi" in page
     assert 'name="_save"' not in page
