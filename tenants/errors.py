@@ -14,6 +14,7 @@
      |    +-- NoShardAvailable
      +-- InvalidMigrationTarget         (also ValueError)
      +-- MigrationRunError
+     +-- InvalidTenantList              (also ValueError)
      +-- TenantError
           +-- TenantAlreadyExists
           +-- TenantBusy
@@ -28,12 +29,15 @@ A class's docstring is its default message. What a caller must do next stands in
 the message.
 """
 
+from collections.abc import Sequence
+
 from mtdd_router.errors import MTDDError, TenantError
 
 __all__ = [
     "InvalidMigrationTarget",
     "InvalidShard",
     "InvalidShardAddress",
+    "InvalidTenantList",
     "MigrationFailed",
     "MigrationRunError",
     "NoShardAvailable",
@@ -91,6 +95,16 @@ class NoShardAvailable(ShardRegistryError):
 
 class InvalidMigrationTarget(MTDDError, ValueError):
     """There is no such migration."""
+
+
+class InvalidTenantList(MTDDError, ValueError):
+    """A list of new tenants cannot be used; nothing was created."""
+
+    def __init__(self, message: str = "", *, problems: Sequence[tuple[int, str]] = ()) -> None:
+        # The numbers of the lines that are wrong, and why.
+        self.problems = tuple(problems)
+        said = " ".join(f"Line {line}: {problem}" for line, problem in problems)
+        super().__init__(message or said)
 
 
 class MigrationRunError(MTDDError):

@@ -5,6 +5,14 @@ tenant or shard and says what to do. None may run inside a transaction of the
 registry's database: an operation's steps must be visible while it runs.
 """
 
+from tenants.services.bulk import (
+    CREATED_AT_A_TIME,
+    CreationOutcome,
+    CreationResult,
+    NewTenant,
+    create_tenants,
+    read_new_tenants,
+)
 from tenants.services.changing import get_tenant
 from tenants.services.contents import Contents, measure_contents
 from tenants.services.deletion import (
@@ -49,8 +57,11 @@ from tenants.services.tenants import (
 )
 
 __all__ = [
+    "CREATED_AT_A_TIME",
     "DEFAULT_PARALLEL",
     "Contents",
+    "CreationOutcome",
+    "CreationResult",
     "Difference",
     "Finding",
     "FindingKind",
@@ -58,6 +69,7 @@ __all__ = [
     "MigrationOutcome",
     "MigrationResult",
     "MigrationTarget",
+    "NewTenant",
     "PlannedGroup",
     "PlannedMigration",
     "PurgeOutcome",
@@ -68,6 +80,7 @@ __all__ = [
     "check_schemas",
     "check_shards",
     "create_tenant",
+    "create_tenants",
     "delete_tenant",
     "due_tenants",
     "edit_shard",
@@ -82,6 +95,7 @@ __all__ = [
     "plan_migrations",
     "purge_tenant",
     "purge_tenants",
+    "read_new_tenants",
     "register_shard",
     "remove_shard",
     "rename_tenant",

@@ -6,6 +6,7 @@ it is deleted; a purge may stop at any step, and goes on when it is repeated.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from time import perf_counter
@@ -142,9 +143,10 @@ def purge_tenants(
         KeyboardInterrupt: after those at hand are finished.
     """
     results = []
-    for result in in_parallel(tenants, _purge_due, parallel=parallel):
-        results.append(result)
-        on_result(result)
+    with closing(in_parallel(tenants, _purge_due, parallel=parallel)) as done:
+        for result in done:
+            results.append(result)
+            on_result(result)
     return results
 
 

@@ -1,6 +1,6 @@
 """Doing the same to many tenants, a few at a time."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
@@ -24,23 +24,27 @@ class _Failed:
 
 
 def in_parallel(
-    items: Iterable[T], work: Callable[[T], R], *, parallel: int, name: str = "tenants"
-) -> Iterator[R]:
+    items: Iterable[T],
+    work: Callable[[T], R],
+    *,
+    parallel: int,
+    stop: Event | None = None,
+) -> Generator[R, None, None]:
     """Yield ``work(item)`` for each of *items*, in the order in which they are done.
 
-    A worker has one connection to the registry, which ends with it. Nothing is begun
-    beyond what is at hand once the consumer stops; then those at hand are finished.
+    A worker has one connection to the registry, which ends with it. A consumer that goes
+    away has to close the generator, which finishes what is at hand.
 
     Args:
         items: taken as workers become free.
         work: returns its failures; what it raises ends all.
         parallel: how many at a time.
-        name: of the threads.
+        stop: once it is set, nothing more is begun; those at hand are still yielded.
 
     Raises:
         KeyboardInterrupt: after the results of those at hand were yielded.
     """
-    source, turn, stop = iter(items), Lock(), Event()
+    source, turn, stop = iter(items), Lock(), stop or Event()
     results: SimpleQueue[R | _Failed | None] = SimpleQueue()
 
     def run() -> None:
@@ -58,7 +62,7 @@ def in_parallel(
             results.put(None)
 
     threads = [
-        Thread(target=copy_context().run, args=(run,), name=f"{name} {number}")
+        Thread(target=copy_context().run, args=(run,), name=f"tenants {number}")
         for number in range(parallel)
     ]
     for thread in threads:
