@@ -15,6 +15,9 @@
      +-- InvalidMigrationTarget         (also ValueError)
      +-- MigrationRunError
      +-- InvalidTenantList              (also ValueError)
+     +-- ProgramMissing                 (also LookupError)
+     +-- InvalidArchive                 (also ValueError)
+     +-- FileTaken                      (also ValueError)
      +-- TenantError
           +-- TenantAlreadyExists
           +-- TenantBusy
@@ -24,6 +27,8 @@
           +-- OperationInterrupted
           +-- ProvisioningFailed
           +-- MigrationFailed
+          +-- DumpFailed
+          +-- RestoreFailed
 
 A class's docstring is its default message. What a caller must do next stands in
 the message.
@@ -34,6 +39,9 @@ from collections.abc import Sequence
 from mtdd_router.errors import MTDDError, TenantError
 
 __all__ = [
+    "DumpFailed",
+    "FileTaken",
+    "InvalidArchive",
     "InvalidMigrationTarget",
     "InvalidShard",
     "InvalidShardAddress",
@@ -45,7 +53,9 @@ __all__ = [
     "OperationInterrupted",
     "OperationRefused",
     "PlacementDisagreement",
+    "ProgramMissing",
     "ProvisioningFailed",
+    "RestoreFailed",
     "ShardAlreadyRegistered",
     "ShardIdentityChanged",
     "ShardInUse",
@@ -111,6 +121,18 @@ class MigrationRunError(MTDDError):
     """Tenants cannot be migrated now: another run is under way, or there is none to resume."""
 
 
+class ProgramMissing(MTDDError, LookupError):
+    """A program of PostgreSQL, such as pg_dump, is not installed, or too old."""
+
+
+class InvalidArchive(MTDDError, ValueError):
+    """That file is no archive of a tenant, or cannot be restored there."""
+
+
+class FileTaken(MTDDError, ValueError):
+    """There is a file or folder of that name already, or it cannot be made."""
+
+
 class TenantAlreadyExists(TenantError):
     """A tenant of that name already exists."""
 
@@ -141,3 +163,11 @@ class ProvisioningFailed(TenantError):
 
 class MigrationFailed(TenantError):
     """The tenant could not be migrated."""
+
+
+class DumpFailed(TenantError):
+    """The tenant's contents could not be read; the tenant is as it was."""
+
+
+class RestoreFailed(TenantError):
+    """A dump could not be restored; nothing of it is there."""

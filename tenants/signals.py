@@ -21,6 +21,9 @@ runs in its context, so queries need not name it. It answers nobody else yet. If
 raises, the creation is undone; after an interruption, too, the tenant is removed rather
 than left with half of its data.
 
+A tenant that is restored or cloned is created, too, with the rows that it brings: it gets
+``pre_create`` and ``post_create``, and no `initial_data`.
+
 Every receiver is given ``name``, the tenant's name, and:
 
 ========================================  =============================================

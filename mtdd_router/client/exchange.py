@@ -100,10 +100,11 @@ class Exchange:
         Raises:
             ShardUnavailable, TenantError: as for any statement.
         """
-        location = self._locate()
-        pool = sessions_of(location.endpoint)
-        session = pool.acquire(self._connect_timeout)
-        pool.release(session)
+        session = self._session
+        if session is None:
+            pool = sessions_of(self._locate().endpoint)
+            session = pool.acquire(self._connect_timeout)
+            pool.release(session)
         return {**session.parameters, **dict(self._settings)}
 
     def declare(self, settings: Mapping[str, str]) -> None:

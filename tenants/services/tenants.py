@@ -6,6 +6,9 @@ the tenant's lock, may stop at any step, and is then found and mended by
 ``check_shards``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, transaction
 from django.utils import timezone
 
@@ -43,6 +46,7 @@ from tenants.services.routes import forget
 __all__ = [
     "activate",
     "create_tenant",
+    "filled_tenant",
     "freeze_tenant",
     "rename_tenant",
     "unfreeze_tenant",
@@ -89,6 +93,31 @@ def create_tenant(
             activate(tenant, admin, migrated=True)
     tell(signals.post_create, name, tenant=tenant)
     return tenant
+
+
+@contextmanager
+def filled_tenant(name: str, shard: str | None, isolation: Isolation) -> Iterator[Tenant]:
+    """Make a tenant that the block fills, and whose lock the caller holds.
+
+    In the block it is `creating` and its namespace is empty; afterwards it is active, and
+    the caller sends `post_create`. If the block fails, nothing of it is left.
+
+    Raises: as `create_tenant`.
+    """
+    if Tenant.objects.filter(name=name).exists():
+        raise _already_exists(name)
+    chosen = choose_shard() if shard is None else require_shard(shard)
+    ask(signals.pre_create, name, shard=chosen.name, isolation=isolation)
+    tenant = _insert(name, chosen, isolation)
+    with open_admin(chosen) as admin:
+        try:
+            admin.create_namespace(tenant.placement())
+            yield tenant
+        # Also Ctrl-C must not leave half a tenant, if that can be helped.
+        except BaseException as exc:
+            _undo(tenant, admin, exc)
+            raise
+        activate(tenant, admin)
 
 
 def rename_tenant(name: str, new_name: str) -> Tenant:

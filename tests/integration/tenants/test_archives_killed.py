@@ -1,0 +1,113 @@
+"""Restoring and cloning that die half way: kill -9 of the command, and the repair afterwards."""
+
+import itertools
+import random
+import time
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections
+
+from tenants import services
+from tenants.models import Tenant
+from tests.integration.tenants.conftest import kill, names, repair_everything, works
+from tests.integration.tenants.rich_contents import execute, rows
+from tests.integration.tenants.test_migrating_faults import command
+
+KILLS = 5
+# Restoring them, with their index, takes a while.
+_ROWS = """
+CREATE TABLE heavy (id int PRIMARY KEY, text text UNIQUE);
+INSERT INTO heavy SELECT n, md5(n::text) FROM generate_series(1, 150000) n;
+"""
+
+
+@pytest.fixture
+def abc(tenant_factory):
+    tenant_factory("abc", shard="shard1")
+    execute("abc", _ROWS)
+    User.objects.using("abc").create(username="somebody")
+
+
+def test_a_killed_command_leaves_a_whole_tenant_or_none(abc, placements, tmp_path):
+    chance = random.Random()
+    path = tmp_path / "abc.dump"
+    services.archive_tenant("abc", path)
+    before = {table: len(found) for table, found in rows("abc").items()}
+    for number in range(KILLS):
+        if number % 2:
+            process = command("clone_tenant", "abc", "xyz", "--shard=shard1")
+        else:
+            process = command("restore_tenant", str(path), "--name=xyz", "--shard=shard1")
+        while not Tenant.objects.filter(name="xyz").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0.0, 1.5))
+        process.kill()
+        process.communicate()
+        # What the dead process had open is rolled back in a moment.
+        time.sleep(1.0)
+        repair_everything()
+        assert set(placements()) == names()
+        assert Tenant.objects.filter(state="active").count() == len(names())
+        assert works("abc")
+        if "xyz" in names():
+            assert {table: len(found) for table, found in rows("xyz").items()} == before
+            services.purge_tenant("xyz")
+            connections["xyz"].close()
+
+
+def test_a_restore_that_dies_anywhere_leaves_a_whole_tenant_or_none(
+    tenant_factory, dying, placements, tmp_path
+):
+    tenant_factory("abc", shard="shard1")
+    before = rows("abc")
+    services.archive_tenant("abc", tmp_path / "file")
+    outcomes = set()
+    for step in itertools.count(1):
+        with dying.at(step):
+            services.restore_tenant(tmp_path / "file", name="xyz", shard="shard1")
+        repair_everything()
+        assert set(placements()) == names()
+        outcomes.add(len(names()))
+        if "xyz" in names():
+            assert rows("xyz") == before
+            services.purge_tenant("xyz")
+        if not dying.died:
+            break
+    assert outcomes == {1, 2}
+
+
+def test_a_killed_archiving_leaves_its_tenant_usable(abc, tmp_path):
+    path = tmp_path / "abc.dump"
+    process = command("archive_tenant", "abc", f"--to={path}")
+    while not list(tmp_path.glob("*.partial")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not path.exists()
+    execute("abc", "ALTER TABLE heavy ADD COLUMN more int")
+    repair_everything()
+    services.archive_tenant("abc", path)
+    assert path.exists()
+
+
+def test_a_shard_that_dies_leaves_nothing_of_a_restored_tenant(spare_shard, spare_server, tmp_path):
+    services.create_tenant("abc")
+    execute("abc", _ROWS)
+    services.archive_tenant("abc", tmp_path / "file")
+    process = command("restore_tenant", str(tmp_path / "file"), "--name=xyz")
+    while not Tenant.objects.filter(name="xyz").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    time.sleep(0.5)
+    kill(spare_server)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "check_shards --repair" in error
+    spare_server.start()
+    spare_server.wait_ready()
+    repair_everything()
+    assert names() == {"abc"}
+    assert works("abc")
