@@ -32,6 +32,9 @@ class Memory:
         """Return the tenant's route."""
         return self._routes.get(tenant)
 
+    def present_name(self, name: str) -> str | None:
+        """Return nothing: nobody was renamed."""
+
     def routes(self) -> Iterable[Route]:
         """Return all routes."""
         return self._routes.values()

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -87,6 +88,7 @@ class Directory:
         self._registry: Registry | None = None
         self._entries: dict[str, _Entry] = {}
         self._unknown: dict[str, float] = {}
+        self._leads_nowhere: dict[str, float] = {}
         self._flights: dict[str, _Flight] = {}
         self._lock = threading.Lock()
         # Rises with forget(): what was read before must not be stored after.
@@ -125,13 +127,38 @@ class Directory:
             self._read(tenant)
         return self.route(tenant)
 
+    def present_name(self, name: str) -> str:
+        """Return the name of the tenant that was renamed from *name*; *name* itself if none was.
+
+        The former is never taken from a cache: the name may be another's at any moment.
+
+        Raises:
+            InvalidTenantName: if no tenant can have this name.
+            RegistryUnavailable: if neither is known here and the registry is down.
+        """
+        now = monotonic()
+        if name in self._entries or self._leads_nowhere.get(name, 0.0) > now:
+            return name
+        if self._unknown.get(name, 0.0) <= now:
+            with suppress(TenantDoesNotExist):
+                self._read(name)
+                return name
+        present = self._source().present_name(name)
+        if present is not None:
+            return present
+        with self._lock:
+            if len(self._leads_nowhere) >= _MAX_UNKNOWN:
+                self._leads_nowhere.clear()
+            self._leads_nowhere[name] = monotonic() + NEGATIVE_TTL
+        return name
+
     def knows(self, tenant: str) -> bool:
-        """Return whether `route` would answer for *tenant* without the registry."""
+        """Return whether `present_name` and `route` would answer without the registry."""
         now = monotonic()
         entry = self._entries.get(tenant)
         if entry is not None:
             return entry.fresh_until > now
-        return self._unknown.get(tenant, 0.0) > now
+        return min(self._unknown.get(tenant, 0.0), self._leads_nowhere.get(tenant, 0.0)) > now
 
     def forget(self, tenant: str | None = None) -> None:
         """Drop what is known of *tenant*, or of all: the next lookup reads it anew."""
@@ -141,10 +168,12 @@ class Directory:
             if tenant is None:
                 self._entries.clear()
                 self._unknown.clear()
+                self._leads_nowhere.clear()
                 self._registry = None
             else:
                 self._entries.pop(tenant, None)
                 self._unknown.pop(tenant, None)
+                self._leads_nowhere.pop(tenant, None)
 
     def preload(self) -> int:
         """Read the routes of all tenants, and return how many there are.

@@ -49,6 +49,8 @@ _REFUSALS: Final = tuple(_STATUS)
 class TenantMiddleware:
     """Run each request in the tenant that MTDD_RESOLVERS finds; ``request.tenant`` is its name.
 
+    A name that the tenant had before a renaming with a redirect counts as its present one.
+
     A request for which no resolver has an answer goes on without a tenant, unless a
     subclass says ``required = True``. Override `refused` for other error pages.
     """
@@ -70,8 +72,7 @@ class TenantMiddleware:
             return self._serve_async(request)
         with _script_prefix_kept():
             try:
-                tenant = self.find(request)
-                self.check(tenant)
+                tenant = self._admit(self.find(request))
             except _REFUSALS as error:
                 return self.refused(request, error)
             with self._inside(request, tenant):
@@ -84,9 +85,9 @@ class TenantMiddleware:
                 find = sync_to_async(self.find) if self._blocking else None
                 tenant = await find(request) if find else self.find(request)
                 if tenant is None or directory.knows(tenant):
-                    self.check(tenant)
+                    tenant = self._admit(tenant)
                 else:
-                    await sync_to_async(self.check)(tenant)
+                    tenant = await sync_to_async(self._admit)(tenant)
             except _REFUSALS as error:
                 return self.refused(request, error)
             with self._inside(request, tenant):
@@ -129,6 +130,16 @@ class TenantMiddleware:
                 headers={"Retry-After": str(RETRY_AFTER)},
             )
         return HttpResponse("Not found.\n", content_type="text/plain", status=status)
+
+    def _admit(self, tenant: str | None) -> str | None:
+        """Return the present name of the tenant, if it can be served.
+
+        Before anything else sees it: nothing of a request ever has a former name as alias.
+        """
+        if tenant is not None:
+            tenant = directory.present_name(tenant)
+        self.check(tenant)
+        return tenant
 
     @contextmanager
     def _inside(self, request: HttpRequest, tenant: str | None) -> Iterator[None]:

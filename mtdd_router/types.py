@@ -109,6 +109,13 @@ class Registry(Protocol):
             RegistryUnavailable: if the registry's database cannot be asked.
         """
 
+    def present_name(self, name: str) -> str | None:
+        """Return the name of the tenant that *name* leads to since its renaming, or None.
+
+        Raises:
+            RegistryUnavailable: if the registry's database cannot be asked.
+        """
+
     def routes(self) -> Iterable[Route]:
         """Return the routes of all tenants, streamed."""
 

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from django.db import DEFAULT_DB_ALIAS, Error, ProgrammingError
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from mtdd_router.errors import RegistryUnavailable
 from mtdd_router.types import Route, TenantState
-from tenants.models import Tenant
+from tenants.models import Tenant, TenantRedirect
 
 __all__ = ["DatabaseRegistry"]
 
@@ -37,6 +38,22 @@ class DatabaseRegistry:
         except Error as exc:
             raise _unavailable(f"the route of tenant {tenant!r}", exc) from exc
         return _route(rows[0]) if rows else None
+
+    def present_name(self, name: str) -> str | None:
+        """Return the name of the tenant that *name* leads to since its renaming, or None.
+
+        Raises:
+            RegistryUnavailable: if the database cannot be asked.
+        """
+        if "\0" in name:
+            return None
+        redirects = TenantRedirect.objects.using(DEFAULT_DB_ALIAS).filter(
+            name=name, expires_at__gt=timezone.now()
+        )
+        try:
+            return redirects.values_list("tenant__name", flat=True).first()
+        except Error as exc:
+            raise _unavailable(f"who was called {name!r}", exc) from exc
 
     def routes(self) -> Iterable[Route]:
         """Yield the route of every tenant, by name, never holding them all.

@@ -5,15 +5,17 @@ renames it through the service.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
+from django.forms import FloatField
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.formats import date_format
-from django.utils.timezone import localtime
+from django.utils.timezone import localtime, now
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -25,7 +27,7 @@ from tenants.admin.badges import badge, link, size
 from tenants.admin.base import ServiceAdmin
 from tenants.admin.generics import ModelChoiceField, ModelForm
 from tenants.errors import MigrationRunError, ShardRegistryError, TenantAlreadyExists
-from tenants.models import Shard, Tenant
+from tenants.models import Shard, Tenant, TenantRedirect
 from tenants.services import MigrationOutcome
 
 __all__ = ["TenantAdmin"]
@@ -38,6 +40,7 @@ _KINDS = {
     TenantState.DELETING: "bad",
 }
 _SIZE_TIMEOUT = 1.0
+_DAY = 86400.0
 
 
 class ShardChoiceField(ModelChoiceField[Shard]):
@@ -65,6 +68,14 @@ class TenantForm(ModelForm[Tenant]):
 
 class RenameForm(ModelForm[Tenant]):
     """What can be changed of a tenant: its name."""
+
+    redirect_days = FloatField(
+        label=_("Redirect for days"),
+        required=False,
+        min_value=0,
+        max_value=3650,
+        help_text=_("For so long, requests that name the old one are still served."),
+    )
 
     class Meta:
         model = Tenant
@@ -110,6 +121,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
     placement_fields = ("shard_link", "isolation", "namespace", "role", "epoch")
     life_fields = (
         "state_badge",
+        "former_names",
         "purge_at",
         "live_size",
         "migrated_at",
@@ -117,7 +129,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         "updated_at",
     )
     change_fieldsets = (
-        (None, {"fields": ("name",)}),
+        (None, {"fields": ("name", "redirect_days")}),
         (_("Life"), {"fields": life_fields}),
         (_("Placement"), {"fields": placement_fields}),
     )
@@ -183,8 +195,8 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         word, kind = str(tenant.get_state_display()), _KINDS[TenantState(tenant.state)]
         if tenant.purge_at is None:
             return badge(word, kind)
-        until = date_format(localtime(tenant.purge_at), "DATETIME_FORMAT")
-        return badge(word, kind, gettext("Purged after %(time)s") % {"time": until})
+        until = gettext("Purged after %(time)s") % {"time": _when(tenant.purge_at)}
+        return badge(word, kind, until)
 
     @admin.display(description=_("shard"), ordering="shard__name")
     def shard_link(self, tenant: Tenant) -> str:
@@ -194,6 +206,14 @@ class TenantAdmin(ServiceAdmin[Tenant]):
             current_app=self.admin_site.name,
         )
         return link(url, tenant.shard.name)
+
+    @admin.display(description=_("former names"))
+    def former_names(self, tenant: Tenant) -> str:
+        until = gettext("%(name)s, until %(time)s")
+        return "; ".join(
+            until % {"name": one.name, "time": _when(one.expires_at)}
+            for one in TenantRedirect.objects.filter(tenant=tenant, expires_at__gt=now())
+        )
 
     @admin.display(description=_("size"))
     def live_size(self, tenant: Tenant) -> str:
@@ -268,7 +288,10 @@ class TenantAdmin(ServiceAdmin[Tenant]):
     def change(self, original: Tenant, form: ModelForm[Tenant]) -> Tenant:
         if form.cleaned_data["name"] == original.name:
             return original
-        return services.rename_tenant(original.name, form.cleaned_data["name"])
+        days = form.cleaned_data["redirect_days"] or 0.0
+        return services.rename_tenant(
+            original.name, form.cleaned_data["name"], redirect=days * _DAY
+        )
 
     def remove(self, obj: Tenant) -> None:
         if _is_in_use(obj):
@@ -279,7 +302,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
     def delete_words(self, obj: Tenant) -> tuple[str, str]:
         if not _is_in_use(obj):
             return super().delete_words(obj)
-        days = mtdd_settings.deletion_grace / 86400
+        days = mtdd_settings.deletion_grace / _DAY
         return (
             gettext(
                 "It will answer no more queries, at once. For %(days)g days it can be brought "
@@ -311,3 +334,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
 def _is_in_use(tenant: Tenant) -> bool:
     """Whether a deletion is one that can be undone; any other is for ever."""
     return tenant.state in {TenantState.ACTIVE, TenantState.FROZEN}
+
+
+def _when(moment: datetime) -> str:
+    return date_format(localtime(moment), "DATETIME_FORMAT")

@@ -6,5 +6,13 @@ what ``tenants.services`` does, in an order that survives an interruption.
 
 from tenants.models.migrations import MigrationItem, MigrationRun
 from tenants.models.placement import SHARD_NAME_MAX_LENGTH, Shard, Tenant
+from tenants.models.redirect import TenantRedirect
 
-__all__ = ["SHARD_NAME_MAX_LENGTH", "MigrationItem", "MigrationRun", "Shard", "Tenant"]
+__all__ = [
+    "SHARD_NAME_MAX_LENGTH",
+    "MigrationItem",
+    "MigrationRun",
+    "Shard",
+    "Tenant",
+    "TenantRedirect",
+]

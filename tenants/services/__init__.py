@@ -41,6 +41,7 @@ from tenants.services.migrating.runs import (
     resume_migrations,
 )
 from tenants.services.migrating.single import migrate_tenant
+from tenants.services.redirects import drop_redirect
 from tenants.services.repair import check_shards
 from tenants.services.shards import (
     ShardStatus,
@@ -88,6 +89,7 @@ __all__ = [
     "create_tenant",
     "create_tenants",
     "delete_tenant",
+    "drop_redirect",
     "due_tenants",
     "edit_shard",
     "export_csv",

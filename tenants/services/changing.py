@@ -5,6 +5,7 @@ first, and a change is made on the shard before it is recorded (see ``agreement`
 """
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Final
 
 from django.utils import timezone
@@ -24,6 +25,7 @@ __all__ = [
     "IN_USE",
     "WHOLE",
     "change",
+    "for_people",
     "get_tenant",
     "sentence",
     "set_state",
@@ -136,8 +138,12 @@ def set_state(
 
 def until(tenant: Tenant) -> str:
     """Return the time until which a deleted tenant can be brought back, for people."""
-    moment = tenant.purge_at
-    return "-" if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+    return "-" if tenant.purge_at is None else for_people(tenant.purge_at)
+
+
+def for_people(moment: datetime) -> str:
+    """Return a time for messages, in the project's time zone."""
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
 
 
 def where(tenant: Tenant) -> str:

@@ -32,7 +32,6 @@ from tenants.services.changing import (
     sentence,
     set_state,
     settle,
-    until,
     where,
 )
 from tenants.services.deletion import remove_unfinished
@@ -41,6 +40,7 @@ from tenants.services.locks import tenant_lock
 from tenants.services.migrating.newcomers import migrate_newcomer
 from tenants.services.notifying import ask, tell, write_initial_data
 from tenants.services.placement import choose_shard, new_namespace, require_shard
+from tenants.services.redirects import keep_name, require_free_name
 from tenants.services.routes import forget
 
 __all__ = [
@@ -83,8 +83,7 @@ def create_tenant(
     """
     validate_new_name(name)
     with tenant_lock(name):
-        if Tenant.objects.filter(name=name).exists():
-            raise _already_exists(name)
+        require_free_name(name)
         chosen = choose_shard() if shard is None else require_shard(shard)
         ask(signals.pre_create, name, shard=chosen.name, isolation=isolation)
         tenant = _insert(name, chosen, isolation)
@@ -104,8 +103,7 @@ def filled_tenant(name: str, shard: str | None, isolation: Isolation) -> Iterato
 
     Raises: as `create_tenant`.
     """
-    if Tenant.objects.filter(name=name).exists():
-        raise _already_exists(name)
+    require_free_name(name)
     chosen = choose_shard() if shard is None else require_shard(shard)
     ask(signals.pre_create, name, shard=chosen.name, isolation=isolation)
     tenant = _insert(name, chosen, isolation)
@@ -120,8 +118,13 @@ def filled_tenant(name: str, shard: str | None, isolation: Isolation) -> Iterato
         activate(tenant, admin)
 
 
-def rename_tenant(name: str, new_name: str) -> Tenant:
+def rename_tenant(name: str, new_name: str, *, redirect: float = 0.0) -> Tenant:
     """Give the tenant another name, which is also its alias; its data stays.
+
+    Args:
+        name: of the tenant.
+        new_name: valid, and unused.
+        redirect: for so many seconds, requests that name the old one are still served.
 
     Raises:
         TenantDoesNotExist, InvalidTenantName, TenantAlreadyExists, TenantBusy,
@@ -132,11 +135,11 @@ def rename_tenant(name: str, new_name: str) -> Tenant:
     validate_new_name(new_name)
     with tenant_lock(name, new_name):
         tenant = get_tenant(name)
-        if Tenant.objects.filter(name=new_name).exists():
-            raise _already_exists(new_name)
+        require_free_name(new_name, tenant)
         with open_admin(tenant.shard) as admin:
             settle(tenant, admin)
             ask(signals.pre_rename, name, tenant=tenant, new_name=new_name)
+            keep_name(tenant, redirect)
             change(tenant, admin, name=new_name)
     tell(signals.post_rename, new_name, tenant=tenant, old_name=name)
     return tenant
@@ -202,7 +205,7 @@ def _insert(name: str, shard: Shard, isolation: Isolation) -> Tenant:
     except Shard.DoesNotExist:
         raise ShardNotRegistered(f"Shard {shard.name!r} has just been removed.") from None
     except IntegrityError as exc:
-        raise _already_exists(name) from exc
+        raise TenantAlreadyExists(f"A tenant {name!r} already exists.") from exc
     forget(name)
     return tenant
 
@@ -233,19 +236,3 @@ def _undo(tenant: Tenant, admin: ShardAdmin, cause: BaseException) -> None:
             f"Tenant {tenant.name!r} could not be created on {where(tenant)}: "
             f"{sentence(cause)} Nothing of it is left."
         ) from cause
-
-
-def _already_exists(name: str) -> TenantAlreadyExists:
-    other = Tenant.objects.filter(name=name).first()
-    if other is not None and other.state == TenantState.DELETED:
-        return TenantAlreadyExists(
-            f"Tenant {name!r} is deleted, and its name taken until it is purged, after "
-            f"{until(other)}: bring it back with `manage.py undelete_tenant {name}`, or purge it "
-            f"with `manage.py delete_tenant {name} --now`."
-        )
-    if other is not None and other.state == TenantState.CREATING:
-        return TenantAlreadyExists(
-            f"A tenant {name!r} already exists, in state 'creating'; if nobody is creating it "
-            "now, run `manage.py check_shards --repair`."
-        )
-    return TenantAlreadyExists(f"A tenant {name!r} already exists; choose another name.")

@@ -28,6 +28,7 @@ class MemoryRegistry:
 
     def __init__(self) -> None:
         self.rows: dict[str, Route] = {}
+        self.renamed: dict[str, str] = {}
         self.reads: list[str] = []
         self.down = False
         self.delay = 0.0
@@ -45,6 +46,12 @@ class MemoryRegistry:
         if self.down:
             raise RegistryUnavailable("down")
         return found
+
+    def present_name(self, name: str) -> str | None:
+        self.reads.append(f"was {name}")
+        if self.down:
+            raise RegistryUnavailable("down")
+        return self.renamed.get(name)
 
     def routes(self) -> Iterable[Route]:
         yield from self.rows.values()
@@ -299,3 +306,48 @@ def test_a_registry_that_cannot_be_imported_is_named(settings: object) -> None:
     settings.MTDD_REGISTRY = "nothing.here.Registry"  # type: ignore[attr-defined]
     with pytest.raises(ConfigurationError, match=r"MTDD_REGISTRY = 'nothing\.here\.Registry'"):
         load_registry()
+
+
+def test_a_former_name_is_asked_for_each_time_and_a_present_one_never(
+    directory: Directory, registry: MemoryRegistry
+) -> None:
+    registry.put("new")
+    registry.renamed["old"] = "new"
+    assert [directory.present_name("old") for _ in range(2)] == ["new", "new"]
+    assert registry.reads == ["old", "was old", "was old"]
+    registry.renamed.clear()
+    assert directory.present_name("old") == "old"
+    registry.reads.clear()
+    assert [directory.present_name("new") for _ in range(2)] == ["new", "new"]
+    assert registry.reads == ["new"]
+
+
+def test_a_name_that_leads_nowhere_is_asked_for_once_in_a_while(
+    directory: Directory, registry: MemoryRegistry
+) -> None:
+    for _ in range(3):
+        assert directory.present_name("nobody") == "nobody"
+    assert registry.reads == ["nobody", "was nobody"]
+    assert directory.knows("nobody")
+    registry.renamed["nobody"] = "somebody"
+    directory.forget("nobody")
+    assert not directory.knows("nobody")
+    assert directory.present_name("nobody") == "somebody"
+
+
+def test_a_name_that_is_a_tenants_leads_to_no_other(
+    directory: Directory, registry: MemoryRegistry
+) -> None:
+    registry.put("old")
+    registry.renamed["old"] = "new"
+    assert directory.present_name("old") == "old"
+
+
+def test_while_the_registry_is_down_a_former_name_leads_nowhere(
+    directory: Directory, registry: MemoryRegistry
+) -> None:
+    registry.renamed["old"] = "new"
+    assert directory.present_name("old") == "new"
+    registry.down = True
+    with pytest.raises(RegistryUnavailable):
+        directory.present_name("old")

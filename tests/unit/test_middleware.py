@@ -26,6 +26,9 @@ class FewTenants:
         state = {"abc": TenantState.ACTIVE, "xyz": TenantState.ACTIVE, "cold": TenantState.FROZEN}
         return Route(tenant, "s", "h:1", 1, state[tenant]) if tenant in state else None
 
+    def present_name(self, name: str) -> str | None:
+        return {"was-abc": "abc", "was-cold": "cold"}.get(name)
+
     def routes(self) -> Iterable[Route]:
         return ()
 
@@ -236,3 +239,11 @@ def test_a_file_is_left_to_the_web_server(tmp_path: Path) -> None:
         response = ask(lambda _request: FileResponse(file), tenant="abc")
         assert response.file_to_stream is file
         response.close()
+
+
+@pytest.mark.parametrize("served", [view, async_view])
+def test_a_former_name_counts_as_the_present_one(served: Any) -> None:
+    assert ask(served, tenant="was-abc").content == b"abc abc /"
+    assert ask(served, "/t/was-abc/page/").content == b"abc abc /t/was-abc/"
+    assert ask(served, tenant="was-cold").status_code == 503
+    assert ask(served, tenant="was-nobody").status_code == 404

@@ -4,11 +4,13 @@ from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.utils import timezone
 
 from tenants import services
 from tenants.management.base import RegistryCommand
 from tenants.management.output import facts, styled
 from tenants.management.rows import size, tenant_data, when
+from tenants.models import TenantRedirect
 
 
 class Command(RegistryCommand):
@@ -24,7 +26,10 @@ class Command(RegistryCommand):
         tenant = services.get_tenant(options["name"])
         contents = services.measure_contents(tenant)
         data = tenant_data(tenant, contents.size_bytes)
-        self.output.data({**data, "contents": asdict(contents)})
+        former = list(TenantRedirect.objects.filter(tenant=tenant, expires_at__gt=timezone.now()))
+        redirects = [{"name": one.name, "expires_at": one.expires_at} for one in former]
+        self.output.data({**data, "contents": asdict(contents), "redirects": redirects})
+        names = "; ".join(f"{one.name}, until {when(one.expires_at)}" for one in former)
         self.output.text(
             facts(
                 {
@@ -41,6 +46,7 @@ class Command(RegistryCommand):
                     "created": when(tenant.created_at),
                     "changed": when(tenant.updated_at),
                     "last migration": when(tenant.migrated_at),
+                    **({"former names": names} if names else {}),
                     **({"purged after": when(tenant.purge_at)} if tenant.purge_at else {}),
                     **({"not known": contents.error} if contents.error else {}),
                 }
