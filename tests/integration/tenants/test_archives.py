@@ -1,6 +1,8 @@
 """Archives of tenants: what comes back, what is refused, what is left."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -282,3 +284,49 @@ def test_receivers_are_told_of_a_tenant_that_comes_from_another(archive):
         ("pre_create", "new", None),
         ("post_create", "new", "active"),
     ]
+
+
+@pytest.fixture
+def citext(registered_shards, shard_postgres_dsns):
+    """The extension, on both shards, where tenants find it."""
+
+    def everywhere(statement: str) -> None:
+        for dsn in shard_postgres_dsns.values():
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                connection.execute(statement)
+
+    everywhere("CREATE EXTENSION citext SCHEMA extensions")
+    yield
+    for tenant in names():
+        services.purge_tenant(tenant)
+    everywhere("DROP EXTENSION citext")
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_types_of_extensions_come_along(citext, tmp_path, isolation):
+    services.create_tenant("abc", shard="shard1", isolation=isolation)
+    execute(
+        "abc",
+        "CREATE EXTENSION IF NOT EXISTS citext;"
+        "CREATE TABLE words (word citext PRIMARY KEY); INSERT INTO words VALUES ('Word')",
+    )
+    services.archive_tenant("abc", tmp_path / "file")
+    services.restore_tenant(tmp_path / "file", name="xyz", shard="shard2")
+    with connections["xyz"].cursor() as cursor:
+        cursor.execute("SELECT word FROM words WHERE word = 'wORD'")
+        assert cursor.fetchone() == ("Word",)
+
+
+def test_one_archive_is_restored_by_two_at_once(archive, placements):
+    with ThreadPoolExecutor() as pool:
+        tenants = list(pool.map(partial(_restore, archive), ("one", "two")))
+    assert [tenant.state for tenant in tenants] == ["active", "active"]
+    assert set(placements()) == {"abc", "one", "two"}
+    assert rows("one") == rows("two") == rows("abc")
+
+
+def _restore(archive, name):
+    try:
+        return services.restore_tenant(archive, name=name, shard="shard1")
+    finally:
+        connections.close_all()

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import signal
 import time
 
 import pytest
@@ -76,6 +77,23 @@ def test_a_restore_that_dies_anywhere_leaves_a_whole_tenant_or_none(
         if not dying.died:
             break
     assert outcomes == {1, 2}
+
+
+@pytest.mark.parametrize("command_line", [["clone_tenant", "abc"], ["restore_tenant", "FILE"]])
+def test_control_c_leaves_nothing(abc, placements, tmp_path, command_line):
+    path = tmp_path / "abc.dump"
+    services.archive_tenant("abc", path)
+    name = "xyz" if command_line[1] == "abc" else "--name=xyz"
+    process = command(*(str(path) if word == "FILE" else word for word in command_line), name)
+    while not Tenant.objects.filter(name="xyz").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    time.sleep(0.4)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert names() == {"abc"} == set(placements())
+    assert works("abc")
 
 
 def test_a_killed_archiving_leaves_its_tenant_usable(abc, tmp_path):
