@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from django.db import Error, transaction
+from django.db import Error, InternalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from psycopg import sql
@@ -28,6 +28,7 @@ from tenants.services.migrating.batches import first_line
 __all__ = ["restoring", "snapshot"]
 
 _GRANTS_HAVE_OPTIONS: Final = 160000
+_ATTEMPTS: Final = 100
 # A transaction may wait for a program that is reading, or for the other end of a pipe.
 _NO_LIMITS: Final = "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = 0"
 _TRANSACTION_ID: Final = "SELECT pg_catalog.pg_current_xact_id()"
@@ -137,8 +138,24 @@ def _inherit(cursor: CursorWrapper, role: str, *, inherit: bool) -> None:
         option = "TRUE" if inherit else "FALSE"
         _run(cursor, "GRANT {} TO CURRENT_USER WITH INHERIT " + option, role)
     else:
-        # Of all roles at once, and whoever does the same meanwhile waits.
-        cursor.execute(f"ALTER ROLE CURRENT_USER {'INHERIT' if inherit else 'NOINHERIT'}")
+        _inherit_from_all(cursor, "INHERIT" if inherit else "NOINHERIT")
+
+
+def _inherit_from_all(cursor: CursorWrapper, option: str) -> None:
+    """Do it on the login role itself, as others may do at the same time.
+
+    The second one waits until the first one's transaction ends, and then fails if that
+    was committed: "tuple concurrently updated".
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            with transaction.atomic(using=cursor.db.alias):
+                cursor.execute(f"ALTER ROLE CURRENT_USER {option}")
+        except InternalError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return
 
 
 def _run(cursor: CursorWrapper, statement: str, *names: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
 from mtdd_router.types import Isolation
 from tenants import services
@@ -41,15 +42,20 @@ def test_exported_sql_makes_the_same_tables_elsewhere(
     script = (tmp_path / "abc.sql").read_text()
     for word in ("xyz", other.namespace, "mtdd_shard", "mtdd:"):
         assert word not in script
+    schema, role = one.namespace, "none"
+    if isolation is Isolation.DATABASE:
+        # The owner of that database inherits no rights on PostgreSQL 15.
+        schema, role = "public", "pg_database_owner"
+    dsn = make_conninfo(empty_database_dsn, options=f"-c role={role}")
     done = subprocess.run(
-        ["psql", "-v", "ON_ERROR_STOP=1", "-q", "-f", tmp_path / "abc.sql", empty_database_dsn],
+        ["psql", "-v", "ON_ERROR_STOP=1", "-q", "-f", tmp_path / "abc.sql", dsn],
         check=False,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    schema = one.namespace if isolation is Isolation.SCHEMA else "public"
-    with psycopg.connect(empty_database_dsn, options=f"-c search_path={schema}") as elsewhere:
+    with psycopg.connect(dsn) as elsewhere:
+        elsewhere.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
         for table, contents in rows("abc").items():
             if "(sequence)" not in table:
                 query = f"SELECT t::text FROM {table} t"
