@@ -175,13 +175,16 @@ class ShardAdminService:
             validate_tenant_name(request.tenant)
             if request.name:
                 validate_tenant_name(request.name)
+            state = state_from_message(request.state)
+            if request.state and state is None:
+                raise InvalidPlacement("The new state is unknown; a newer server may know it.")
             try:
                 stored: Placement = await update_placement(
                     namespaces,
                     request.tenant,
                     expected_epoch=request.expected_epoch,
                     name=request.name,
-                    state=state_from_message(request.state),
+                    state=state,
                     epoch=request.epoch,
                 )
             finally:

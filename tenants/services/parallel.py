@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Final, TypeVar
 
-from tenants.services.migrating.aliases import own_connections
+from django.db import connections
 
 __all__ = ["in_parallel"]
 
@@ -32,8 +32,8 @@ def in_parallel(
 ) -> Generator[R, None, None]:
     """Yield ``work(item)`` for each of *items*, in the order in which they are done.
 
-    A worker has one connection to the registry, which ends with it. A consumer that goes
-    away has to close the generator, which finishes what is at hand.
+    A worker has connections of its own, which end with it. A consumer that goes away has to
+    close the generator, which finishes what is at hand.
 
     Args:
         items: taken as workers become free.
@@ -49,16 +49,17 @@ def in_parallel(
 
     def run() -> None:
         try:
-            with own_connections():
-                while not stop.is_set():
-                    with turn:
-                        item = next(source, _END)
-                    if item is _END:
-                        return
-                    results.put(work(item))  # type: ignore[arg-type]
+            while not stop.is_set():
+                with turn:
+                    item = next(source, _END)
+                if item is _END:
+                    return
+                results.put(work(item))  # type: ignore[arg-type]
         except BaseException as exc:  # noqa: BLE001 - raised by the consumer
             results.put(_Failed(exc))
         finally:
+            # Those to tenants, too, that receivers of signals have opened.
+            connections.close_all()
             results.put(None)
 
     threads = [

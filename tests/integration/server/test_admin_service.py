@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.errors import ShardRefused
+from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.types import Isolation, Placement, TenantState
 
 NewPlacement = Callable[..., Placement]
@@ -468,6 +469,21 @@ def test_a_stale_epoch_is_refused_and_nothing_changes(
         admin.update_placement("abc", expected_epoch=7, state=TenantState.FROZEN, epoch=7)
     with pytest.raises(ShardRefused, match="is active; it cannot become creating"):
         admin.update_placement("abc", expected_epoch=7, state=TenantState.CREATING, epoch=8)
+    assert admin.placements().placements == {"abc": placement}
+
+
+def test_a_state_that_the_server_does_not_know_is_refused_and_not_taken_for_none(
+    admin: ShardAdmin, new_placement: NewPlacement
+) -> None:
+    placement = admin.create_namespace(new_placement("abc"))
+    change = admin_pb.UpdatePlacementRequest(
+        tenant="abc",
+        expected_epoch=1,
+        epoch=2,
+        state=99,  # type: ignore[arg-type]
+    )
+    with pytest.raises(ShardRefused, match="state is unknown"):
+        admin._call("UpdatePlacement", change, admin_pb.UpdatePlacementResponse)
     assert admin.placements().placements == {"abc": placement}
 
 

@@ -147,6 +147,22 @@ def test_fail_fast_begins_no_more_and_tells_of_what_was_at_hand(registered_shard
     assert created == names()
 
 
+def test_what_workers_and_receivers_have_opened_is_closed(registered_shards):
+    opened = []
+
+    def look(tenant, **_):
+        assert works(tenant.name)
+        opened.extend((connections[tenant.name], connections["default"]))
+
+    tenant_signals.post_create.connect(look)
+    try:
+        services.create_tenants([NewTenant(n, f"t{n}") for n in range(4)], parallel=2)
+    finally:
+        tenant_signals.post_create.disconnect(look)
+    assert len(opened) == 8
+    assert all(wrapper.connection is None for wrapper in opened)
+
+
 def test_an_interruption_finishes_what_is_at_hand(registered_shards, written, monkeypatch):
     from tenants.management.progress import CreationProgress
 
