@@ -17,7 +17,7 @@
      +-- InvalidTenantList              (also ValueError)
      +-- ProgramMissing                 (also LookupError)
      +-- InvalidArchive                 (also ValueError)
-     +-- FileTaken                      (also ValueError)
+     +-- PathNotWritable                (also ValueError)
      +-- TenantError
           +-- TenantAlreadyExists
           +-- TenantBusy
@@ -40,7 +40,6 @@ from mtdd_router.errors import MTDDError, TenantError
 
 __all__ = [
     "DumpFailed",
-    "FileTaken",
     "InvalidArchive",
     "InvalidMigrationTarget",
     "InvalidShard",
@@ -52,6 +51,7 @@ __all__ = [
     "NotAShardServer",
     "OperationInterrupted",
     "OperationRefused",
+    "PathNotWritable",
     "PlacementDisagreement",
     "ProgramMissing",
     "ProvisioningFailed",
@@ -129,8 +129,8 @@ class InvalidArchive(MTDDError, ValueError):
     """That file is no archive of a tenant, or cannot be restored there."""
 
 
-class FileTaken(MTDDError, ValueError):
-    """There is a file or folder of that name already, or it cannot be made."""
+class PathNotWritable(MTDDError, ValueError):
+    """Nothing can be written there, or something is there already."""
 
 
 class TenantAlreadyExists(TenantError):

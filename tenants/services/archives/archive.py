@@ -71,7 +71,7 @@ def archive_tenant(name: str, path: Path) -> Archive:
 
     Raises:
         TenantDoesNotExist, TenantBusy, WrongTenantState: about the tenant.
-        FileTaken: if there is a file already, or none can be made.
+        PathNotWritable: if there is a file already, or none can be made.
         ProgramMissing: if there is no pg_dump, or it is older than the shard.
         DumpFailed: if the tenant cannot be read; then there is no file.
     """
@@ -176,6 +176,8 @@ def restore_tenant(path: Path, *, name: str | None = None, shard: str | None = N
     except OSError as exc:
         raise InvalidArchive(f"{path} cannot be read: {exc.strerror}.") from exc
     with file:
+        if not file.seekable():
+            raise InvalidArchive(f"{path} is no file: an archive is read more than once.")
         archive = read_archive(file, str(path))
         wanted = validate_new_name(name or archive.label.tenant)
         with (

@@ -31,7 +31,7 @@ def export_sql(name: str, path: Path) -> None:
 
     Raises:
         TenantDoesNotExist, TenantBusy, WrongTenantState: about the tenant.
-        FileTaken: if there is a file already, or none can be made.
+        PathNotWritable: if there is a file already, or none can be made.
         ProgramMissing: if there is no pg_dump, or it is older than the shard.
         DumpFailed: if the tenant cannot be read; then there is no file.
     """

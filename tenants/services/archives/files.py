@@ -8,11 +8,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
-from tenants.errors import FileTaken
+from tenants.errors import PathNotWritable
 
 __all__ = ["new_file", "new_folder"]
 
 _UNFINISHED: Final = ".partial"
+_PRIVATE: Final = 0o600
 
 
 @contextmanager
@@ -20,23 +21,16 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     """Give a file to fill, which only its owner may read; at the end it is at *path*.
 
     Raises:
-        FileTaken: if something is there already, or it cannot be made there.
+        PathNotWritable: if something is there already, or it cannot be written.
     """
-    _require_free(path)
-    try:
-        descriptor, name = tempfile.mkstemp(_UNFINISHED, f"{path.name}.", path.parent)
-    except OSError as exc:
-        raise _cannot(path, exc) from exc
-    os.close(descriptor)
-    unfinished = Path(name)
-    try:
-        with unfinished.open("w+b") as file:
-            yield file
-            os.fsync(file.fileno())
+    with _unfinished(path) as folder:
+        file = folder / path.name
+        file.touch(_PRIVATE)
+        with file.open("w+b") as opened:
+            yield opened
+            os.fsync(opened.fileno())
         _require_free(path)
-        unfinished.rename(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        file.rename(path)
 
 
 @contextmanager
@@ -44,27 +38,30 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Give a folder to fill, which only its owner may enter; at the end it is at *path*.
 
     Raises:
-        FileTaken: if something is there already, or it cannot be made there.
+        PathNotWritable: if something is there already, or it cannot be written.
     """
+    with _unfinished(path) as folder:
+        yield folder
+        _require_free(path)
+        folder.rename(path)
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Give a folder beside *path*, which is gone after the block."""
     _require_free(path)
     try:
-        unfinished = Path(tempfile.mkdtemp(_UNFINISHED, f"{path.name}.", path.parent))
+        folder = Path(tempfile.mkdtemp(_UNFINISHED, f"{path.name}.", path.parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     except OSError as exc:
-        raise _cannot(path, exc) from exc
-    try:
-        yield unfinished
-        _require_free(path)
-        unfinished.rename(path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        raise PathNotWritable(f"{path} cannot be written: {exc.strerror or exc}.") from exc
 
 
 def _require_free(path: Path) -> None:
     """Refuse a path where something is already."""
     with suppress(FileNotFoundError, NotADirectoryError):
         path.lstat()
-        raise FileTaken(f"{path} is there already; it is not written over.")
-
-
-def _cannot(path: Path, exc: OSError) -> FileTaken:
-    return FileTaken(f"{path} cannot be made: {exc.strerror}.")
+        raise PathNotWritable(f"{path} is there already; it is not written over.")

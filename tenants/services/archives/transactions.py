@@ -29,7 +29,7 @@ __all__ = ["restoring", "snapshot"]
 
 _GRANTS_HAVE_OPTIONS: Final = 160000
 _ATTEMPTS: Final = 100
-# A transaction may wait for a program that is reading, or for the other end of a pipe.
+# A transaction may have to wait for its program, or for another restore of the same archive.
 _NO_LIMITS: Final = "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL lock_timeout = 0"
 _TRANSACTION_ID: Final = "SELECT pg_catalog.pg_current_xact_id()"
 _LARGE_OBJECTS: Final = """

@@ -1,5 +1,6 @@
 """Archives of tenants: what comes back, what is refused, what is left."""
 
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,8 +18,8 @@ from tenants import services
 from tenants import signals as tenant_signals
 from tenants.errors import (
     DumpFailed,
-    FileTaken,
     InvalidArchive,
+    PathNotWritable,
     ProvisioningFailed,
     TenantAlreadyExists,
     TenantBusy,
@@ -215,9 +216,9 @@ def test_names_and_files_that_cannot_be_are_refused(archive, tmp_path):
         services.restore_tenant(archive)
     with pytest.raises(InvalidTenantName):
         services.restore_tenant(archive, name="No Name")
-    with pytest.raises(FileTaken, match="is there already"):
+    with pytest.raises(PathNotWritable, match="is there already"):
         services.archive_tenant("abc", archive)
-    with pytest.raises(FileTaken, match="No such file or directory"):
+    with pytest.raises(PathNotWritable, match="No such file or directory"):
         services.archive_tenant("abc", tmp_path / "nowhere" / "file")
     with tenant_lock("abc"), pytest.raises(TenantBusy):
         services.archive_tenant("abc", tmp_path / "other")
@@ -315,6 +316,34 @@ def test_types_of_extensions_come_along(citext, tmp_path, isolation):
     with connections["xyz"].cursor() as cursor:
         cursor.execute("SELECT word FROM words WHERE word = 'wORD'")
         assert cursor.fetchone() == ("Word",)
+
+
+def test_an_archive_that_ends_the_transaction_leaves_nothing(
+    archive, placements, shard_postgres_dsns
+):
+    execute("abc", "COMMENT ON TABLE auth_user IS 'no archive of ours has another statement'")
+    there = schemas(shard_postgres_dsns["shard1"])
+    path = archive.with_name("hostile")
+    services.archive_tenant("abc", path)
+    comment, ending = b"COMMENT ON TABLE mtdd_archive_", b"COMMIT; -- "
+    data = path.read_bytes()
+    assert data.count(comment) == 1
+    path.write_bytes(data.replace(comment, ending.ljust(len(comment), b"-")))
+    with pytest.raises(ProvisioningFailed, match=r"has ended its transaction"):
+        services.restore_tenant(path, name="xyz", shard="shard1")
+    assert names() == {"abc"} == set(placements())
+    assert schemas(shard_postgres_dsns["shard1"]) == there
+    with psycopg.connect(shard_postgres_dsns["shard1"]) as connection:
+        query = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'mtdd_archive%'"
+        assert connection.execute(query).fetchone() == (0,)
+
+
+def test_a_pipe_is_no_archive(archive):
+    reading, writing = os.pipe()
+    os.close(writing)
+    with pytest.raises(InvalidArchive, match=r"is no file"):
+        services.restore_tenant(Path(f"/dev/fd/{reading}"))
+    os.close(reading)
 
 
 def test_one_archive_is_restored_by_two_at_once(archive, placements):

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from mtdd_router.types import Isolation
 from tenants import services
-from tenants.errors import FileTaken
+from tenants.errors import PathNotWritable
 from tests.integration.tenants.conftest import run, run_json
 from tests.integration.tenants.rich_contents import ISOLATIONS, execute, fill, rows
 
@@ -101,6 +101,8 @@ def test_the_commands_write_what_is_not_there_yet(tenant_factory, tmp_path):
     assert data["rows"]["auth_user.csv"] == 1
     assert run_json("export_tenant", "abc", f"--to={path}2")["size_bytes"] > 1000
     for export, taken in ((services.export_sql, path), (services.export_csv, folder)):
-        with pytest.raises(FileTaken, match="is there already"):
+        with pytest.raises(PathNotWritable, match="is there already"):
             export("abc", taken)
+        with pytest.raises(PathNotWritable, match="cannot be written: No such file"):
+            export("abc", tmp_path / "nowhere" / "file")
     assert not list(tmp_path.glob("*.partial"))
