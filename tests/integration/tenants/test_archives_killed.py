@@ -5,6 +5,7 @@ import random
 import signal
 import time
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
 from django.db import connections
@@ -21,6 +22,18 @@ _ROWS = """
 CREATE TABLE heavy (id int PRIMARY KEY, text text UNIQUE);
 INSERT INTO heavy SELECT n, md5(n::text) FROM generate_series(1, 150000) n;
 """
+
+
+def wait_until_rows_move(process, dsn):
+    """Wait until the shard of *dsn* is at work on the table `heavy`, in a transaction."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        query = (
+            "SELECT FROM pg_stat_activity WHERE query LIKE '%.heavy%' AND xact_start IS NOT NULL"
+            " AND pid <> pg_backend_pid()"
+        )
+        while not connection.execute(query).rowcount:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
 
 
 @pytest.fixture
@@ -80,15 +93,13 @@ def test_a_restore_that_dies_anywhere_leaves_a_whole_tenant_or_none(
 
 
 @pytest.mark.parametrize("command_line", [["clone_tenant", "abc"], ["restore_tenant", "FILE"]])
-def test_control_c_leaves_nothing(abc, placements, tmp_path, command_line):
+def test_control_c_leaves_nothing(abc, placements, tmp_path, command_line, shard_postgres_dsns):
     path = tmp_path / "abc.dump"
     services.archive_tenant("abc", path)
     name = "xyz" if command_line[1] == "abc" else "--name=xyz"
-    process = command(*(str(path) if word == "FILE" else word for word in command_line), name)
-    while not Tenant.objects.filter(name="xyz").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    time.sleep(0.4)
+    arguments = (str(path) if word == "FILE" else word for word in command_line)
+    process = command(*arguments, name, "--shard=shard1")
+    wait_until_rows_move(process, shard_postgres_dsns["shard1"])
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode != 0
@@ -116,10 +127,7 @@ def test_a_shard_that_dies_leaves_nothing_of_a_restored_tenant(spare_shard, spar
     execute("abc", _ROWS)
     services.archive_tenant("abc", tmp_path / "file")
     process = command("restore_tenant", str(tmp_path / "file"), "--name=xyz")
-    while not Tenant.objects.filter(name="xyz").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    time.sleep(0.5)
+    wait_until_rows_move(process, spare_server.dsn)
     kill(spare_server)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 1
