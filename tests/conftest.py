@@ -26,6 +26,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.embedded import Stack, StackOptions
 from mtdd_router.embedded.state import Credentials, StackState
+from tests.databases import drop_database
 
 KINDS = ("unit", "integration", "e2e")
 
@@ -138,7 +139,7 @@ def empty_database_dsn(shard_postgres_dsn: str) -> Iterator[str]:
     with psycopg.connect(shard_postgres_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         yield make_conninfo(**{**conninfo_to_dict(shard_postgres_dsn), "dbname": name})
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(connection, name)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from mtdd_router.embedded import Stack, administrator_dsns
 from mtdd_router.embedded.ports import choose_port
 from mtdd_router.embedded.processes import wait_until
 from mtdd_router.embedded.shard_server import shard_answers
+from tests.databases import drop_database
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -86,13 +87,9 @@ def names(stack: Stack) -> Iterator[Mapping[str, str]]:
         "the registry": registry,
     }
     with psycopg.connect(stack.registry_dsn, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(registry))
-        )
+        drop_database(connection, registry)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        )
+        drop_database(connection, name)
         roles = connection.execute(
             "SELECT rolname FROM pg_roles WHERE rolname LIKE 't\\_abc\\_%%' OR rolname = %s", [name]
         ).fetchall()

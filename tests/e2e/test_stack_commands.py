@@ -10,6 +10,7 @@ import pytest
 
 from mtdd_router.embedded import Stack, stack_status
 from mtdd_router.embedded.processes import wait_until
+from tests.databases import drop_database
 from tests.projects import PATIENCE, Project
 
 
@@ -103,9 +104,7 @@ def test_an_existing_postgresql_is_used_by_its_dsn(
         project.manage("mtdd_down")
     finally:
         with psycopg.connect(empty_database_dsn, autocommit=True) as connection:
-            connection.execute(
-                f"DROP DATABASE {registry['dbname']}_registry WITH (FORCE)"  # type: ignore[arg-type]
-            )
+            drop_database(connection, f"{registry['dbname']}_registry")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.types import Isolation, Placement, TenantState
+from tests.databases import drop_database
 from tests.integration.server.running import RunningServer, StartServer
 
 
@@ -39,7 +40,7 @@ def _empty_database(postgres_dsn: str) -> Iterator[str]:
         dsn = make_conninfo(**{**conninfo_to_dict(postgres_dsn), "dbname": name})
         yield dsn
         _remove_tenants(dsn, connection)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(connection, name)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.errors import ShardRefused
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.types import Isolation, Placement, TenantState
+from tests.databases import drop_database
 
 NewPlacement = Callable[..., Placement]
 
@@ -429,7 +430,7 @@ def test_another_shard_in_the_same_postgresql_is_left_alone(
             admin.drop_namespace("abc")
             assert second.drop_namespace("abc")
         server.stop()
-        outside.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(outside, name)
 
 
 # Update

@@ -5,7 +5,6 @@ import io
 import json
 import secrets
 from collections.abc import Callable, Iterator
-from time import monotonic, sleep
 from typing import Any
 
 import psycopg
@@ -25,6 +24,7 @@ from mtdd_router.types import Placement
 from tenants import services
 from tenants.models import Shard, Tenant
 from tenants.registry import DatabaseRegistry
+from tests.databases import drop_database
 
 
 @pytest.fixture(scope="session")
@@ -48,23 +48,7 @@ def the_spare_server(
             yield server
         finally:
             kill(server)
-            _drop_database(connection, name)
-
-
-def _drop_database(connection: "psycopg.Connection[Any]", name: str) -> None:
-    deadline = monotonic() + 60.0
-    while True:
-        try:
-            connection.execute(
-                sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-            )
-        except psycopg.errors.InsufficientPrivilege:
-            # Autovacuum is at work there, and only a superuser may end it.
-            if monotonic() > deadline:
-                raise
-            sleep(0.2)
-        else:
-            return
+            drop_database(connection, name)
 
 
 @pytest.fixture
