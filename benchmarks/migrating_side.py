@@ -42,8 +42,10 @@ def _ours(default: Any, names: list[str], addresses: dict[str, str]) -> dict[str
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     )
     django.setup()
+    from django.utils import timezone
+
     from tenants import services
-    from tenants.models import MigrationRun
+    from tenants.models import MigrationRun, Tenant
 
     call_command("migrate", verbosity=0)
     for name, address in addresses.items():
@@ -52,16 +54,26 @@ def _ours(default: Any, names: list[str], addresses: dict[str, str]) -> dict[str
     def migrate(*arguments: str) -> None:
         call_command("migrate_tenants", *arguments, stdout=io.StringIO(), verbosity=0)
 
-    created = timed(lambda: [services.create_tenant(name) for name in names])
+    half = len(names) // 2
+    alone, listed = names[:half], [services.NewTenant(0, name) for name in names[half:]]
+    created = timed(lambda: [services.create_tenant(name) for name in alone])
+    listed_created = timed(lambda: services.create_tenants(listed))
     migrate("shop", "0001")
     found = {
-        "create": created,
-        "add_field": timed(migrate),
-        "nothing": timed(migrate),
+        "create": created / half,
+        "create_list": listed_created / len(listed),
+        "add_field": timed(migrate) / len(names),
+        "nothing": timed(migrate) / len(names),
     }
     replayed = MigrationRun.objects.exclude(items=None)[0].items.values_list("seconds", flat=True)
     found["replay_median"] = median(replayed)
-    return {**found, "delete": timed(lambda: [services.purge_tenant(name) for name in names])}
+    found["delete"] = timed(lambda: [services.purge_tenant(name) for name in alone]) / half
+    for new in listed:
+        services.delete_tenant(new.name)
+    rows = list(Tenant.objects.select_related("shard"))
+    Tenant.objects.update(purge_at=timezone.now())
+    found["delete_list"] = timed(lambda: services.purge_tenants(rows)) / len(rows)
+    return found
 
 
 def _peer(default: Any, names: list[str], _: object) -> dict[str, float]:
@@ -92,7 +104,7 @@ def _peer(default: Any, names: list[str], _: object) -> dict[str, float]:
         found[f"add_field_{executor}"] = timed(lambda e=executor: migrate(executor=e))
     found["nothing"] = timed(migrate)
     found["delete"] = timed(lambda: [row.delete(force_drop=True) for row in rows])
-    return found
+    return {what: seconds / len(names) for what, seconds in found.items()}
 
 
 if __name__ == "__main__":

@@ -85,14 +85,23 @@ class ShardAdmin:
         answer = self._call("GetInfo", request, admin_pb.GetInfoResponse)
         return ShardInfo(**{field: getattr(answer, field) for field in ShardInfo.__slots__})
 
-    def create_namespace(self, placement: Placement, sql: str = "") -> Placement:
-        """Make the tenant's role, namespace and placement, all or nothing.
-
-        *sql* is run in the new schema, as the tenant, in the same transaction.
-        """
-        request = admin_pb.CreateNamespaceRequest(placement=placement_message(placement), sql=sql)
+    def create_namespace(self, placement: Placement) -> Placement:
+        """Make the tenant's role, namespace and placement, all or nothing."""
+        request = admin_pb.CreateNamespaceRequest(placement=placement_message(placement))
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
         return placement_from_message(answer.placement)
+
+    def create_filled(self, placement: Placement, part: ScriptPart) -> bool:
+        """Do as `create_namespace`, and run an atomic *part* in the schema, all or nothing.
+
+        Returns whether that led to the schema it is known to lead to. If not, or if *part*
+        failed, nothing was made.
+        """
+        request = admin_pb.CreateNamespaceRequest(
+            placement=placement_message(placement), part=part_message(part)
+        )
+        answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
+        return not answer.differs
 
     def drop_namespace(self, tenant: str) -> bool:
         """Remove the tenant with everything it has; return whether anything was there."""

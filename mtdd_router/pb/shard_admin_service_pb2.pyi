@@ -50,18 +50,20 @@ class GetInfoResponse(_message.Message):
     def __init__(self, shard_id: _Optional[str] = ..., server_version: _Optional[str] = ..., postgres_version: _Optional[str] = ..., database_name: _Optional[str] = ..., database_bytes: _Optional[int] = ..., tenants: _Optional[int] = ..., pool_size: _Optional[int] = ..., pool_open: _Optional[int] = ..., pool_busy: _Optional[int] = ..., sessions: _Optional[int] = ...) -> None: ...
 
 class CreateNamespaceRequest(_message.Message):
-    __slots__ = ("placement", "sql")
+    __slots__ = ("placement", "part")
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
-    SQL_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     placement: _messages_pb2.Placement
-    sql: str
-    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., sql: _Optional[str] = ...) -> None: ...
+    part: ScriptPart
+    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., part: _Optional[_Union[ScriptPart, _Mapping]] = ...) -> None: ...
 
 class CreateNamespaceResponse(_message.Message):
-    __slots__ = ("placement",)
+    __slots__ = ("placement", "differs")
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    DIFFERS_FIELD_NUMBER: _ClassVar[int]
     placement: _messages_pb2.Placement
-    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ...) -> None: ...
+    differs: bool
+    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., differs: _Optional[bool] = ...) -> None: ...
 
 class DropNamespaceRequest(_message.Message):
     __slots__ = ("tenant", "orphan")

@@ -28,6 +28,7 @@ from mtdd_router.server.logs import describe, get_logger
 from mtdd_router.server.namespaces import AlreadyExists, Namespaces, NotPossible
 from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.schemas import Schemas
+from mtdd_router.server.script_parts import SchemaDiffers
 from mtdd_router.server.scripts import Scripts
 from mtdd_router.server.updates import NoSuchTenant, update_placement
 from mtdd_router.server.version import server_version
@@ -142,8 +143,11 @@ class ShardAdminService:
             validate_tenant_name(placement.tenant)
             if placement.state not in (TenantState.CREATING, TenantState.ACTIVE):
                 raise InvalidPlacement("A new placement is creating or active.")
+            part = part_from_message(request.part) if request.HasField("part") else None
             try:
-                stored = await namespaces.create(placement, request.sql)
+                stored = await namespaces.create(placement, part)
+            except SchemaDiffers:
+                return admin_pb.CreateNamespaceResponse(differs=True)
             finally:
                 self._placements.forget(tenant)
         return admin_pb.CreateNamespaceResponse(placement=placement_message(stored))

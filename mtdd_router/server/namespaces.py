@@ -12,13 +12,15 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
 
+import psycopg
 from psycopg import errors as pg_errors
 from psycopg import sql
 
-from mtdd_router.server.control import AsyncConnection
+from mtdd_router.server.control import AsyncConnection, clean
 from mtdd_router.server.identifiers import check_identifier, mark
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
-from mtdd_router.types import Isolation, Placement, TenantState
+from mtdd_router.server.script_parts import Home, SchemaDiffers, leaves_state, run_part
+from mtdd_router.types import Isolation, Placement, ScriptPart, TenantState
 
 __all__ = ["AlreadyExists", "Namespaces", "NotPossible"]
 
@@ -46,14 +48,15 @@ class Namespaces:
 
     # Create
 
-    async def create(self, placement: Placement, script: str = "") -> Placement:
+    async def create(self, placement: Placement, part: ScriptPart | None = None) -> Placement:
         """Make the placement and what it names, and return it as stored.
 
         Args:
             placement: what to make.
-            script: SQL to run in a schema that is new, as its role, in the same transaction.
+            part: what to run in a schema that is new, as its role, in the same transaction.
 
         Raises:
+            SchemaDiffers: if *part* did not lead to the schema that it should; nothing was made.
             AlreadyExists: if the tenant, namespace or role is taken.
             NotPossible: if the tenant is being deleted, or the login role lacks a right.
             InvalidIdentifier: if a name is not valid.
@@ -64,17 +67,25 @@ class Namespaces:
             if name == self._extension_schema:
                 raise AlreadyExists(f"The name {name!r} is used by the shard itself.")
         if placement.isolation is Isolation.DATABASE:
-            if script:
+            if part is not None:
                 raise NotPossible("A script runs where a schema is made, not where a database is.")
             return await self._create_database(placement)
-        async with self.transaction():
-            stored = await self._place(placement, placement.state)
-            # A repeated call finds both; an active tenant that lost its schema
-            # must not silently get an empty one.
-            if stored.state is TenantState.CREATING or stored.epoch == placement.epoch:
-                await self._make_role(stored.role)
-                await self._make_schema(stored, script)
-            return stored
+        try:
+            async with self.transaction():
+                stored = await self._place(placement, placement.state)
+                # A repeated call finds both; an active tenant that lost its schema
+                # must not silently get an empty one.
+                if stored.state is TenantState.CREATING or stored.epoch == placement.epoch:
+                    await self._make_schema(stored, part)
+        except SchemaDiffers:
+            await self._clean_behind(part)
+            raise
+        await self._clean_behind(part)
+        return stored
+
+    async def _clean_behind(self, part: ScriptPart | None) -> None:
+        if part is not None and leaves_state(part):
+            await clean(self.connection)
 
     async def _place(self, placement: Placement, state: TenantState) -> Placement:
         """Insert the placement, or return the one that is there."""
@@ -126,29 +137,40 @@ class Namespaces:
         return None if row is None else placement_from_row(row)
 
     async def _make_role(self, role: str) -> None:
+        await self._run_all(await self._role_statements(role))
+
+    async def _role_statements(self, role: str) -> list[sql.Composable]:
+        """Return what makes the role if it is not there, and lets the login role switch to it."""
+        cursor = await self.connection.execute(
+            "SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''),"
+            " pg_catalog.pg_has_role(r.oid, %s), l.rolsuper"
+            " FROM pg_catalog.pg_roles l LEFT JOIN pg_catalog.pg_roles r ON r.rolname = %s"
+            " WHERE l.rolname = current_user",
+            ["SET" if self._grants_have_options else "MEMBER", role],
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        comment, may_switch, is_superuser = row
         name = sql.Identifier(role)
-        comment = await self._role_comment(role)
-        if comment is None:
-            await self._run("CREATE ROLE {} NOLOGIN", name)
-            await self._run("COMMENT ON ROLE {} IS {}", name, sql.Literal(self.mark))
+        statements: list[sql.Composable] = []
+        # An outer join with none is no comment either: pg_has_role tells them apart.
+        if may_switch is None:
+            statements.append(sql.SQL("CREATE ROLE {} NOLOGIN").format(name))
+            statements.append(sql.SQL("COMMENT ON ROLE {} IS {}").format(name, self.mark))
         elif comment != self.mark:
             raise AlreadyExists(
                 f"Role {role!r} exists and was not made by this shard server; "
                 "give the tenant another role, or drop that one yourself."
             )
         # The login role switches to it, but should not have its rights without switching.
-        if await self._may_switch(role):
-            return
-        options = ""
-        if self.connection.info.server_version >= _ROLE_GRANTS_HAVE_OPTIONS:
-            options = " WITH INHERIT FALSE, SET TRUE"
-        await self._run("GRANT {} TO CURRENT_USER" + options, name)
+        if not (may_switch or is_superuser):
+            options = " WITH INHERIT FALSE, SET TRUE" if self._grants_have_options else ""
+            statements.append(sql.SQL("GRANT {} TO CURRENT_USER" + options).format(name))
+        return statements
 
-    async def _may_switch(self, role: str) -> bool:
-        right = "MEMBER"
-        if self.connection.info.server_version >= _ROLE_GRANTS_HAVE_OPTIONS:
-            right = "SET"
-        return await self._is("SELECT pg_catalog.pg_has_role(%s, %s)", role, right)
+    @property
+    def _grants_have_options(self) -> bool:
+        return self.connection.info.server_version >= _ROLE_GRANTS_HAVE_OPTIONS
 
     async def _role_comment(self, role: str) -> str | None:
         """Return the comment of *role*, empty if it has none, None if there is no such role."""
@@ -159,24 +181,35 @@ class Namespaces:
         )
         return value
 
-    async def _make_schema(self, placement: Placement, script: str) -> None:
-        schema, role = sql.Identifier(placement.namespace), sql.Identifier(placement.role)
+    async def _make_schema(self, placement: Placement, part: ScriptPart | None) -> None:
+        """Make role and schema of a placement, as far as they are not there."""
+        statements = await self._role_statements(placement.role)
         owner = await self._schema_owner(placement.namespace)
-        if owner is None:
-            await self._run("CREATE SCHEMA {} AUTHORIZATION {}", schema, role)
-            await self._run("SET LOCAL ROLE {}", role)
-            await self._run("COMMENT ON SCHEMA {} IS {}", schema, sql.Literal(self.mark))
-            if script:
-                path = sql.SQL(", ").join([schema, sql.Identifier(self._extension_schema)])
-                await self._run("SET LOCAL search_path = {}", path)
-                await self.connection.execute(script.encode())
-                await self._run("SET LOCAL search_path = ''")
-            await self._run("SET LOCAL ROLE NONE")
-        elif owner != placement.role:
-            raise AlreadyExists(
-                f"Schema {placement.namespace!r} exists and belongs to role {owner!r}; "
-                "give the tenant another namespace."
-            )
+        if owner is not None:
+            await self._run_all(statements)
+            if owner != placement.role:
+                raise AlreadyExists(
+                    f"Schema {placement.namespace!r} exists and belongs to role {owner!r}; "
+                    "give the tenant another namespace."
+                )
+            return
+        schema, role = sql.Identifier(placement.namespace), sql.Identifier(placement.role)
+        statements += [
+            sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(schema, role),
+            sql.SQL("SET LOCAL ROLE {}").format(role),
+            sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, self.mark),
+        ]
+        if part is None:
+            await self._run_all([*statements, sql.SQL("SET LOCAL ROLE NONE")])
+            return
+        home = Home.of(placement, self._extension_schema)
+        before = sql.SQL("; ").join([*statements, sql.SQL(home.enter)])
+        try:
+            await run_part(self.connection, home, part, before.as_string())
+        except psycopg.Error as exc:
+            if self.connection.broken or exc.sqlstate is None:
+                raise
+            raise SchemaDiffers(str(exc)) from exc
 
     # Create a database
 
@@ -269,18 +302,21 @@ class Namespaces:
         placement = await self.find(tenant)
         if placement is None:
             return False
-        if placement.isolation is Isolation.DATABASE:
+        if placement.state is not TenantState.DELETING:
+            # Nothing more begins there, so that what runs is waited for once.
             await self.connection.execute(
                 "UPDATE mtdd.placement SET state = 'deleting', changed_at = now()"
                 " WHERE tenant = %s AND state <> 'deleting'",
                 [tenant],
             )
+        if placement.isolation is Isolation.DATABASE:
             await self._drop_database(placement.namespace)
         async with self.transaction(f"Tenant {tenant!r}"):
             await self.connection.execute("DELETE FROM mtdd.placement WHERE tenant = %s", [tenant])
+            statements = await self._drop_role_statements(placement.role)
             if placement.isolation is Isolation.SCHEMA:
-                await self._drop_schema(placement.namespace)
-            await self._drop_role(placement.role)
+                statements = [*await self._drop_schema_statements(placement.namespace), *statements]
+            await self._run_all(statements)
         return True
 
     async def drop_orphan(self, name: str) -> bool:
@@ -302,13 +338,10 @@ class Namespaces:
             await self._drop_database(name)
             dropped = True
         async with self.transaction(f"{name!r}"):
-            if await self._schema_owner(name) is not None:
-                await self._drop_schema(name)
-                dropped = True
-            if await self._role_comment(name) is not None:
-                await self._drop_role(name)
-                dropped = True
-        return dropped
+            statements = await self._drop_schema_statements(name)
+            statements += await self._drop_role_statements(name)
+            await self._run_all(statements)
+        return dropped or bool(statements)
 
     async def _schema_owner(self, name: str) -> str | None:
         value: str | None = await self._value(
@@ -323,37 +356,47 @@ class Namespaces:
         catalog = {"schema": "pg_namespace", "database": "pg_database"}[kind]
         column = {"schema": "nspname", "database": "datname"}[kind]
         describe = {"schema": "obj_description", "database": "shobj_description"}[kind]
-        comment = await self._value(
-            f"SELECT pg_catalog.{describe}(oid, '{catalog}') FROM pg_catalog.{catalog}"
-            f" WHERE {column} = %s",
+        marked = await self._is(
+            "SELECT %s IN (pg_catalog.shobj_description(r.oid, 'pg_authid'),"
+            f" pg_catalog.{describe}(o.oid, '{catalog}'))"
+            f" FROM pg_catalog.{catalog} o, pg_catalog.pg_roles r"
+            f" WHERE o.{column} = %s AND r.rolname = %s",
+            self.mark,
             name,
+            owner,
         )
-        if self.mark not in (comment, await self._role_comment(owner)):
+        if not marked:
             raise NotPossible(
                 f"The {kind} {name!r} was not made by this shard server; it is left alone."
             )
 
-    async def _drop_schema(self, name: str) -> None:
+    async def _drop_schema_statements(self, name: str) -> list[sql.Composable]:
+        """Return what drops the schema, if it is there."""
         owner = await self._schema_owner(name)
         if owner is None:
-            return
+            return []
         await self._require_mark("schema", name, owner)
-        await self._run("SET LOCAL ROLE {}", sql.Identifier(owner))
-        await self._run("DROP SCHEMA {} CASCADE", sql.Identifier(name))
-        await self._run("SET LOCAL ROLE NONE")
+        return [
+            sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner)),
+            sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)),
+            sql.SQL("SET LOCAL ROLE NONE"),
+        ]
 
-    async def _drop_role(self, role: str) -> None:
+    async def _drop_role_statements(self, role: str) -> list[sql.Composable]:
+        """Return what drops the role, if it is there."""
         comment = await self._role_comment(role)
         if comment is None:
-            return
+            return []
         if comment != self.mark:
             raise NotPossible(f"Role {role!r} was not made by this shard server; it is left alone.")
         name = sql.Identifier(role)
-        # Large objects and rights, which no schema holds.
-        await self._run("SET LOCAL ROLE {}", name)
-        await self._run("DROP OWNED BY {} CASCADE", name)
-        await self._run("SET LOCAL ROLE NONE")
-        await self._run("DROP ROLE {}", name)
+        return [
+            # Large objects and rights, which no schema holds.
+            sql.SQL("SET LOCAL ROLE {}").format(name),
+            sql.SQL("DROP OWNED BY {} CASCADE").format(name),
+            sql.SQL("SET LOCAL ROLE NONE"),
+            sql.SQL("DROP ROLE {}").format(name),
+        ]
 
     async def _drop_database(self, name: str) -> None:
         owner = await self._database_owner(name)
@@ -408,6 +451,11 @@ class Namespaces:
                 f"{who} is in use: a transaction still holds its tables after "
                 f"{_LOCK_TIMEOUT:g} s; freeze the tenant, end the transaction, and try again."
             ) from exc
+
+    async def _run_all(self, statements: list[sql.Composable]) -> None:
+        """Run *statements* at once."""
+        if statements:
+            await self.connection.execute(sql.SQL("; ").join(statements))
 
     async def _run(self, statement: str, *parts: sql.Composable) -> None:
         # The statements are this module's own; names come in quoted.

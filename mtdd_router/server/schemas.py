@@ -11,10 +11,13 @@ from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.schema_facts import FACTS, FINGERPRINTS
 from mtdd_router.types import Isolation, Placement, SchemaDetail, SchemaFact, SchemaState
 
-__all__ = ["ConnectTo", "Schemas", "find_placements"]
+__all__ = ["ConnectTo", "Schemas", "find_placements", "read_fingerprints"]
 
 ConnectTo = Callable[[str], AbstractAsyncContextManager[AsyncConnection]]
 """Opens a connection to another database of the shard."""
+
+_Looked = tuple[str, tuple[SchemaFact, ...]]
+"""A fingerprint and facts."""
 
 # What a database-isolated tenant's tables are in.
 _PUBLIC: Final = "public"
@@ -56,16 +59,26 @@ class Schemas:
         self, placements: list[Placement], detail: SchemaDetail
     ) -> list[SchemaState]:
         cursor = await self._connection.execute(
-            "SELECT * FROM mtdd.applied_migrations(%s)", [[p.tenant for p in placements]]
+            "SELECT * FROM mtdd.migration_states(%s)", [[p.tenant for p in placements]]
         )
-        applied: dict[str, list[str]] = dict(await cursor.fetchall())
-        names = {p.tenant: p.namespace for p in placements}
-        looked = await _look(
-            self._connection, list(names.values()), [p.role for p in placements], detail
-        )
+        digests: dict[str, str] = {}
+        known: dict[str, tuple[str, ...]] = {}
+        async for tenant, digest, names in cursor:
+            digests[tenant] = digest
+            if names is not None:
+                known[digest] = tuple(names)
+        looked: dict[str, _Looked] = {}
+        if detail is not SchemaDetail.APPLIED:
+            looked = await _look(
+                self._connection,
+                [p.namespace for p in placements],
+                [p.role for p in placements],
+                detail,
+                on_shard=True,
+            )
         return [
-            self._state(tenant, applied.get(tenant) or [], looked.get(namespace))
-            for tenant, namespace in names.items()
+            self._state(p.tenant, known.get(digests.get(p.tenant, ""), ()), looked.get(p.namespace))
+            for p in placements
         ]
 
     async def _in_database(self, placement: Placement, detail: SchemaDetail) -> SchemaState:
@@ -83,33 +96,61 @@ class Schemas:
                         "SELECT app || '.' || name FROM public.django_migrations"
                     )
                     applied = [row[0] for row in await cursor.fetchall()]
-            looked = await _look(connection, [_PUBLIC], [placement.role], detail)
-        return self._state(placement.tenant, applied, looked.get(_PUBLIC))
+            looked: dict[str, _Looked] = {}
+            if detail is not SchemaDetail.APPLIED:
+                looked = await _look(connection, [_PUBLIC], [placement.role], detail)
+        return self._state(placement.tenant, tuple(sorted(applied)), looked.get(_PUBLIC))
 
     def _state(
-        self, tenant: str, applied: list[str], looked: "tuple[str, tuple[SchemaFact, ...]] | None"
+        self, tenant: str, applied: tuple[str, ...], looked: "_Looked | None"
     ) -> SchemaState:
         fingerprint, facts = looked or ("", ())
         return SchemaState(
             tenant=tenant,
-            applied=tuple(sorted(applied)),
+            applied=applied,
             postgres_major=self._connection.info.server_version // 10_000,
             fingerprint=fingerprint,
             facts=facts,
         )
 
 
+async def read_fingerprints(
+    connection: AsyncConnection,
+    namespaces: Sequence[str],
+    roles: Sequence[str],
+    *,
+    on_shard: bool,
+) -> dict[str, str]:
+    """Return the fingerprints of those of *namespaces* that are there.
+
+    Args:
+        connection: to the database that holds them.
+        namespaces: their names.
+        roles: whose they are.
+        on_shard: whether that is the shard's own database, and not a tenant's.
+    """
+    query = (
+        "SELECT * FROM mtdd.fingerprints(%(namespaces)s, %(roles)s)" if on_shard else FINGERPRINTS
+    )
+    cursor = await connection.execute(
+        query.encode(), {"namespaces": list(namespaces), "roles": list(roles)}
+    )
+    return dict(await cursor.fetchall())
+
+
 async def _look(
-    connection: AsyncConnection, namespaces: list[str], roles: list[str], detail: SchemaDetail
-) -> dict[str, tuple[str, tuple[SchemaFact, ...]]]:
+    connection: AsyncConnection,
+    namespaces: Sequence[str],
+    roles: Sequence[str],
+    detail: SchemaDetail,
+    *,
+    on_shard: bool = False,
+) -> dict[str, _Looked]:
     """Return fingerprint and facts by namespace, as far as *detail* wants them."""
-    if detail is SchemaDetail.APPLIED:
-        return {}
-    names: dict[str, Any] = {"namespaces": namespaces, "roles": roles}
-    cursor = await connection.execute(FINGERPRINTS.encode(), names)
-    fingerprints: dict[str, str] = dict(await cursor.fetchall())
+    fingerprints = await read_fingerprints(connection, namespaces, roles, on_shard=on_shard)
     facts: dict[str, list[SchemaFact]] = {}
     if detail is SchemaDetail.FACTS:
+        names: dict[str, Any] = {"namespaces": list(namespaces), "roles": list(roles)}
         cursor = await connection.execute(FACTS.encode(), names)
         async for namespace, *fact in cursor:
             facts.setdefault(namespace, []).append(SchemaFact(*(part or "" for part in fact)))

@@ -17,9 +17,8 @@ from pglast import ast, parse_sql
 from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection, clean
-from mtdd_router.server.schema_facts import FINGERPRINTS
 from mtdd_router.server.schemas import ConnectTo, find_placements
-from mtdd_router.server.statements import classify
+from mtdd_router.server.script_parts import Home, SchemaDiffers, leaves_state, run_part
 from mtdd_router.types import Isolation, Placement, ScriptOutcome, ScriptPart, applied_digest
 
 __all__ = ["Scripts"]
@@ -31,10 +30,6 @@ _IS_VALID: Final = (
     " JOIN pg_catalog.pg_namespace n ON n.oid = i.relnamespace"
     " WHERE n.nspname = %s AND i.relname = %s"
 )
-
-
-class _Differs(Exception):
-    """The schema was, or became, another one than expected."""
 
 
 class Scripts:
@@ -68,9 +63,7 @@ class Scripts:
         Raises:
             psycopg.OperationalError: if PostgreSQL is lost; what is committed stays.
         """
-        leaves_state = any(
-            _leaves_state(statement) for part in parts for statement in part.statements
-        )
+        cleans = any(map(leaves_state, parts))
         placements = await find_placements(self._connection, tenants)
         for missing in sorted({*tenants} - {p.tenant for p in placements}):
             yield ScriptOutcome(missing, 0, 0.0, "It does not live on this shard.", differs=True)
@@ -80,19 +73,14 @@ class Scripts:
                     connection,
                     self._connection,
                     placement,
-                    self._path(placement),
+                    Home.of(placement, self._extension_schema),
                     self._lock_timeout_ms,
                 )
                 outcome = await runner.run(parts)
                 # The next tenant, and the next call, must not meet what a script has set.
-                if leaves_state:
+                if cleans:
                     await clean(connection)
                 yield outcome
-
-    def _path(self, placement: Placement) -> str:
-        schema = "public" if placement.isolation is Isolation.DATABASE else placement.namespace
-        names = sql.SQL(", ").join([sql.Identifier(schema), sql.Identifier(self._extension_schema)])
-        return names.as_string()
 
     @asynccontextmanager
     async def _at_home(self, placement: Placement) -> AsyncIterator[AsyncConnection]:
@@ -111,18 +99,14 @@ class _Runner:
         connection: AsyncConnection,
         own: AsyncConnection,
         placement: Placement,
-        path: str,
+        home: Home,
         lock_timeout_ms: int,
     ) -> None:
         self._connection = connection
         self._own = own
         self._placement = placement
-        self._role = sql.Identifier(placement.role).as_string()
-        self._path = path
+        self._home = home
         self._timeout = f"lock_timeout = {lock_timeout_ms}"
-        self._schema = (
-            "public" if placement.isolation is Isolation.DATABASE else placement.namespace
-        )
 
     async def run(self, parts: Sequence[ScriptPart]) -> ScriptOutcome:
         started, done = monotonic(), 0
@@ -131,7 +115,7 @@ class _Runner:
             for part in parts:
                 await (self._atomic(part) if part.atomic else self._stepwise(part))
                 done += 1
-        except _Differs as exc:
+        except SchemaDiffers as exc:
             failure, differs = str(exc), True
         except psycopg.Error as exc:
             if self._connection.broken or exc.sqlstate is None:
@@ -144,42 +128,23 @@ class _Runner:
     async def _atomic(self, part: ScriptPart) -> None:
         """Run a part in one transaction; what is read in it costs no waiting for the client."""
         connection = self._connection
-        enter = f"BEGIN; SET LOCAL {self._timeout}; SET LOCAL search_path = {self._path};"
-        enter += f" SET LOCAL ROLE {self._role};"
+        before = f"BEGIN; SET LOCAL {self._timeout}; {self._home.enter}"
         try:
             if part.expected:
                 lock = "LOCK TABLE django_migrations IN SHARE ROW EXCLUSIVE MODE"
-                await connection.execute(f"{enter} {lock}".encode())
+                await connection.execute(f"{before}; {lock}".encode())
                 cursor = await connection.execute(_APPLIED)
-                self._require(
-                    applied_digest([row[0] for row in await cursor.fetchall()]) == part.expected,
-                    "Its migrations are no longer those that the script is for.",
-                )
-                enter = ""
-            leave = "; SET LOCAL ROLE NONE; SET LOCAL search_path = ''; SET LOCAL jit = off"
-            # Planning the query over the catalogs takes longer than running it; and what one
-            # tenant has there is little, and found by indexes.
-            leave += "; SET LOCAL plan_cache_mode = force_generic_plan"
-            leave += "; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-            body = ";\n".join(part.statements)
-            await connection.execute(f"{enter}\n{body}{leave}".encode())
-            if part.fingerprint:
-                names = {"namespaces": [self._schema], "roles": [self._placement.role]}
-                cursor = await connection.execute(FINGERPRINTS.encode(), names, prepare=True)
-                row = await cursor.fetchone()
-                self._require(
-                    row is not None and row[1] == part.fingerprint,
-                    "The script would not have led to the schema that it is known to lead to.",
-                )
+                if applied_digest([row[0] for row in await cursor.fetchall()]) != part.expected:
+                    raise SchemaDiffers(  # noqa: TRY301 - what is raised is rolled back here
+                        "Its migrations are no longer those that the script is for."
+                    )
+                before = ""
+            await run_part(connection, self._home, part, before)
             await connection.execute(b"COMMIT")
         except BaseException:
             if not connection.broken:
                 await connection.execute(b"ROLLBACK")
             raise
-
-    def _require(self, fulfilled: bool, otherwise: str) -> None:  # noqa: FBT001
-        if not fulfilled:
-            raise _Differs(otherwise)
 
     async def _stepwise(self, part: ScriptPart) -> None:
         """Run a part statement by statement, behind those that are done."""
@@ -216,17 +181,15 @@ class _Runner:
     async def _transaction(self) -> AsyncIterator[None]:
         async with self._connection.transaction():
             await self._connection.execute(
-                f"SET LOCAL {self._timeout}; SET LOCAL search_path = {self._path};"
-                f" SET LOCAL ROLE {self._role}".encode()
+                f"SET LOCAL {self._timeout}; {self._home.enter}".encode()
             )
             yield
 
     async def _outside(self, statement: str, tree: ast.Node) -> None:
         """Run what cannot run in a transaction, and may have been run half or whole before."""
         connection = self._connection
-        settings = (self._timeout, f"search_path = {self._path}", f"ROLE {self._role}")
         try:
-            for setting in settings:
+            for setting in (self._timeout, *self._home.settings):
                 await connection.execute(f"SET {setting}".encode())
             if isinstance(tree, ast.IndexStmt) and tree.idxname:
                 valid = await self._is_valid(tree.idxname)
@@ -245,15 +208,9 @@ class _Runner:
 
     async def _is_valid(self, index: str) -> bool | None:
         """Return whether the index is whole, or None without such an index."""
-        cursor = await self._connection.execute(_IS_VALID, [self._schema, index])
+        cursor = await self._connection.execute(_IS_VALID, [self._home.schema, index])
         row = await cursor.fetchone()
         return None if row is None else bool(row[0])
-
-
-def _leaves_state(statement: str) -> bool:
-    """Whether the statement may change the session beyond its transaction."""
-    known = classify(statement.encode())
-    return known.pins or bool(known.refusal) or not known.parsed
 
 
 def _dropped(tree: ast.DropStmt) -> str:

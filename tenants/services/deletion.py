@@ -161,13 +161,6 @@ def finish_deletion(tenant: Tenant, admin: ShardAdmin, placement: Placement | No
         record(tenant, state=TenantState.DELETING.value, epoch=max(tenant.epoch, known) + 1)
     try:
         if placement is not None:
-            if placement.state is not TenantState.DELETING:
-                admin.update_placement(
-                    tenant.name,
-                    expected_epoch=placement.epoch,
-                    state=TenantState.DELETING,
-                    epoch=max(tenant.epoch, placement.epoch + 1),
-                )
             admin.drop_namespace(tenant.name)
         else:
             drop_leftovers(tenant, admin)
@@ -179,8 +172,10 @@ def finish_deletion(tenant: Tenant, admin: ShardAdmin, placement: Placement | No
     delete_row(tenant)
 
 
-def remove_unfinished(tenant: Tenant, admin: ShardAdmin) -> None:
+def remove_unfinished(tenant: Tenant, admin: ShardAdmin, *, even_served: bool = False) -> None:
     """Remove a tenant that was never active, from its shard and from here.
+
+    *even_served* removes it also if its shard would serve it, which nobody has learned yet.
 
     Raises:
         ShardError: if the shard fails; then the row stays.
@@ -188,7 +183,8 @@ def remove_unfinished(tenant: Tenant, admin: ShardAdmin) -> None:
     """
     placement = find_placement(admin, tenant)
     if placement is not None:
-        if placement.state not in {TenantState.CREATING, TenantState.DELETING}:
+        unfinished = placement.state in {TenantState.CREATING, TenantState.DELETING}
+        if not (unfinished or even_served):
             raise PlacementDisagreement(
                 f"Tenant {tenant.name!r} is {placement.state} on shard {tenant.shard.name!r}; "
                 "it is not removed as unfinished."

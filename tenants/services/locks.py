@@ -7,8 +7,9 @@ the operation's own transactions; and it survives a pooler in transaction mode.
 It holds no snapshot and no row.
 """
 
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
@@ -17,7 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from mtdd_router.errors import RegistryUnavailable
 from tenants.errors import TenantBusy
 
-__all__ = ["migration_run_lock", "tenant_lock", "tenant_locks"]
+__all__ = ["many_operations", "migration_run_lock", "tenant_lock", "tenant_locks"]
 
 _TENANT: Final = "mtdd:tenant:"
 _RUN: Final = "mtdd:migration run"
@@ -68,17 +69,57 @@ def migration_run_lock() -> Iterator[bool]:
 
 
 @contextmanager
+def many_operations() -> Iterator[None]:
+    """Let the operations of this thread, one after another, take locks on one connection."""
+    _thread.keeps = True
+    try:
+        yield
+    finally:
+        _thread.keeps = False
+        if (spare := _thread.take()) is not None:
+            spare.close()
+
+
+class _Thread(threading.local):
+    """What a thread keeps between two operations of `many_operations`."""
+
+    keeps = False
+    _spare: BaseDatabaseWrapper | None = None
+
+    def take(self) -> BaseDatabaseWrapper | None:
+        """Return the connection that is kept, if it still works."""
+        spare, self._spare = self._spare, None
+        if spare is not None and not spare.is_usable():
+            spare.close()
+            return None
+        return spare
+
+    def put(self, connection: BaseDatabaseWrapper) -> None:
+        """Keep *connection*, or close it."""
+        if self.keeps and self._spare is None:
+            self._spare = connection
+        else:
+            connection.close()
+
+
+_thread: Final = _Thread()
+
+
+@contextmanager
 def _locks(keys: list[str]) -> Iterator[list[str]]:
     _refuse_transaction()
-    connection = connections[DEFAULT_DB_ALIAS].copy()
+    connection = _thread.take() or connections[DEFAULT_DB_ALIAS].copy()
     try:
         yield _acquire(connection, keys)
     finally:
         # Closing alone would end the transaction a moment later, and the next operation
         # would be told that this one is under way.
-        with suppress(Error):
+        try:
             connection.rollback()
-        connection.close()
+        except Error:
+            connection.close()
+        else:
+            _thread.put(connection)
 
 
 def _refuse_transaction() -> None:
@@ -97,7 +138,8 @@ def _refuse_transaction() -> None:
 def _acquire(connection: BaseDatabaseWrapper, keys: list[str]) -> list[str]:
     """Return those of *keys* whose locks the connection's transaction holds now."""
     try:
-        connection.set_autocommit(False)
+        if connection.get_autocommit():
+            connection.set_autocommit(False)
         with connection.cursor() as cursor:
             # A long migration must not lose its lock to a limit on idle transactions.
             cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")

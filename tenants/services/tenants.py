@@ -8,6 +8,7 @@ the tenant's lock, may stop at any step, and is then found and mended by
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from django.db import DEFAULT_DB_ALIAS, IntegrityError, transaction
 from django.utils import timezone
@@ -15,7 +16,7 @@ from django.utils import timezone
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.conf import mtdd_settings
 from mtdd_router.errors import MTDDError
-from mtdd_router.types import Isolation, TenantState
+from mtdd_router.types import Isolation, Placement, TenantState
 from tenants import signals
 from tenants.errors import (
     NoShardAvailable,
@@ -37,7 +38,7 @@ from tenants.services.changing import (
 from tenants.services.deletion import remove_unfinished
 from tenants.services.identity import open_admin
 from tenants.services.locks import tenant_lock
-from tenants.services.migrating.newcomers import migrate_newcomer
+from tenants.services.migrating.newcomers import make_newcomer
 from tenants.services.notifying import ask, tell, write_initial_data
 from tenants.services.placement import choose_shard, new_namespace, require_shard
 from tenants.services.redirects import keep_name, require_free_name
@@ -88,8 +89,8 @@ def create_tenant(
         ask(signals.pre_create, name, shard=chosen.name, isolation=isolation)
         tenant = _insert(name, chosen, isolation)
         with open_admin(chosen) as admin:
-            _provision(tenant, admin)
-            activate(tenant, admin, migrated=True)
+            served = _provision(tenant, admin)
+            activate(tenant, admin, migrated=True, served=served)
     tell(signals.post_create, name, tenant=tenant)
     return tenant
 
@@ -163,21 +164,31 @@ def unfreeze_tenant(name: str) -> Tenant:
     )
 
 
-def activate(tenant: Tenant, admin: ShardAdmin, *, migrated: bool = False) -> None:
-    """Make a tenant that is provisioned and migrated active, on its shard and here.
+def activate(
+    tenant: Tenant, admin: ShardAdmin, *, migrated: bool = False, served: bool = False
+) -> None:
+    """Make a tenant that is provisioned active, on its shard and here.
+
+    Args:
+        tenant: in state `creating`.
+        admin: of its shard.
+        migrated: whether its migrations were applied just now.
+        served: whether its shard serves it already.
 
     Raises:
         OperationInterrupted: naming tenant and shard.
     """
-    epoch = tenant.epoch + 1
+    active = _active(tenant)
     try:
-        admin.update_placement(
-            tenant.name, expected_epoch=tenant.epoch, state=TenantState.ACTIVE, epoch=epoch
-        )
+        if not served:
+            admin.update_placement(
+                tenant.name, expected_epoch=tenant.epoch, state=active.state, epoch=active.epoch
+            )
         if migrated:
-            record(tenant, state=TenantState.ACTIVE.value, epoch=epoch, migrated_at=timezone.now())
+            now = timezone.now()
+            record(tenant, state=active.state.value, epoch=active.epoch, migrated_at=now)
         else:
-            record(tenant, state=TenantState.ACTIVE.value, epoch=epoch)
+            record(tenant, state=active.state.value, epoch=active.epoch)
     except MTDDError as exc:
         raise OperationInterrupted(
             f"Tenant {tenant.name!r} is complete on {where(tenant)}, but could not be made "
@@ -210,21 +221,30 @@ def _insert(name: str, shard: Shard, isolation: Isolation) -> Tenant:
     return tenant
 
 
-def _provision(tenant: Tenant, admin: ShardAdmin) -> None:
+def _active(tenant: Tenant) -> Placement:
+    """Return the placement that a tenant which is being created will have."""
+    return replace(tenant.placement(), state=TenantState.ACTIVE, epoch=tenant.epoch + 1)
+
+
+def _provision(tenant: Tenant, admin: ShardAdmin) -> bool:
+    """Make the tenant, with its first rows; return whether its shard serves it already."""
+    # Who writes its first rows does so before anybody else sees it.
+    complete = not signals.initial_data.has_listeners(Tenant)
+    placement = _active(tenant) if complete else tenant.placement()
     try:
-        admin.create_namespace(tenant.placement())
-        migrate_newcomer(tenant, admin)
+        in_one = make_newcomer(tenant, placement, admin)
         write_initial_data(tenant)
     # Also Ctrl-C must not leave half a tenant, if that can be helped.
     except BaseException as exc:
         _undo(tenant, admin, exc)
         raise
+    return in_one and complete
 
 
 def _undo(tenant: Tenant, admin: ShardAdmin, cause: BaseException) -> None:
     """Remove what there is of the tenant; raise what *cause* means to the caller."""
     try:
-        remove_unfinished(tenant, admin)
+        remove_unfinished(tenant, admin, even_served=True)
     except MTDDError as exc:
         raise OperationInterrupted(
             f"Tenant {tenant.name!r} could not be created, for {where(tenant)} failed half "

@@ -1,15 +1,21 @@
-"""Bringing new tenants to the newest state: Django the first one, its recipe the others.
+"""Making new tenants, at the newest state: Django the first one, its recipe the others.
 
 Recipes are kept by this process, for each shard and isolation; one that has none yet
-tries that of another. Invariant: a tenant that does not become what Django made of the
-first is rolled back, and left to Django.
+tries that of another. A recipe that is one script makes a tenant with its schema, in one
+call. Invariant: a tenant that does not become what Django made of the first is rolled
+back, and left to Django; of tenants made with their schema, the first in each minute on
+each shard is compared, for what could make a difference there is the shard's, not theirs.
 """
 
+from dataclasses import replace
+from math import inf
+from time import monotonic
 from typing import Final
 
 from django.core.signals import setting_changed
 
 from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.types import Isolation, Placement
 from tenants.models import Tenant
 from tenants.services.migrating.batches import Limits, apply_to_new
 from tenants.services.migrating.planning import NEWEST
@@ -17,9 +23,10 @@ from tenants.services.migrating.recipes import Recipe
 from tenants.services.migrating.signals import number_of_receivers
 from tenants.services.migrating.single import run_django
 
-__all__ = ["migrate_newcomer"]
+__all__ = ["make_newcomer"]
 
 _Key = tuple[object, str]
+_COMPARED_SECONDS: Final = 60.0
 
 
 class _Recipes:
@@ -28,13 +35,14 @@ class _Recipes:
     def __init__(self) -> None:
         # None where every tenant is Django's to migrate.
         self._recipes: dict[_Key, Recipe | None] = {}
+        self._compared: dict[_Key, float] = {}
         self._receivers = (0, 0)
 
     def find(self, key: _Key) -> Recipe | None:
         """Return the recipe to try."""
         # Who listens now was perhaps not told of when a recipe was made.
         if self._receivers != number_of_receivers():
-            self._recipes.clear()
+            self.forget()
         if key in self._recipes:
             return self._recipes[key]
         return next(filter(None, self._recipes.values()), None)
@@ -48,27 +56,55 @@ class _Recipes:
         self._recipes[key] = recipe if recipe is not None and recipe.replayable else None
         self._receivers = number_of_receivers()
 
+    def is_to_compare(self, key: _Key) -> bool:
+        """Whether the next tenant made by a script is to be compared; then none for a while."""
+        now = monotonic()
+        if self._compared.get(key, -inf) + _COMPARED_SECONDS > now:
+            return False
+        self._compared[key] = now
+        return True
+
     def forget(self, **_: object) -> None:
         """Settings have changed, as they do in tests: other apps, other migrations."""
         self._recipes.clear()
+        self._compared.clear()
 
 
 _known: Final = _Recipes()
 setting_changed.connect(_known.forget)
 
 
-def migrate_newcomer(tenant: Tenant, admin: ShardAdmin) -> None:
-    """Apply all migrations to *tenant*, whose namespace is empty; the caller holds its lock.
+def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bool:
+    """Make the namespace of *tenant*, with all migrations applied; the caller holds its lock.
+
+    Args:
+        tenant: in state `creating`.
+        placement: what it is to have if it can be made in one call.
+        admin: of its shard.
+
+    Returns:
+        Whether it was made so; otherwise it has the placement of its row.
 
     Raises:
         MigrationFailed: naming the tenant; it may be half way.
+        ShardError: if the shard fails; it may be half way.
     """
     key = (tenant.shard_id, tenant.isolation)
-    limits = Limits()
     recipe = _known.find(key)
+    script = recipe.script if recipe and tenant.isolation == Isolation.SCHEMA else None
+    if script is not None:
+        if not _known.is_to_compare(key):
+            script = replace(script, fingerprint="")
+        if admin.create_filled(placement, script):
+            _known.keep(key, recipe)
+            return True
+        recipe = None
+    admin.create_namespace(tenant.placement())
+    limits = Limits()
     if recipe is not None and apply_to_new(tenant, recipe, admin, limits):
         _known.keep(key, recipe)
     elif _known.is_useless(key):
         run_django(tenant, NEWEST, limits)
     else:
         _known.keep(key, run_django(tenant, NEWEST, limits, for_others=True, new=True))
+    return False

@@ -122,6 +122,14 @@ class Recipe:
     tells_before: bool
     tells_after: bool
 
+    @property
+    def script(self) -> ScriptPart | None:
+        """The transaction that is all there is to do, or None if there is more."""
+        match self.stages:
+            case (ScriptStage(parts=(part,)),) if part.atomic and part.fingerprint:
+                return None if self.tells_before or self.tells_after else part
+        return None
+
 
 def make_stages(
     steps: Sequence[Step],

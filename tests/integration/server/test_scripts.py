@@ -7,7 +7,6 @@ import psycopg
 import pytest
 
 from mtdd_router.client.admin import ShardAdmin
-from mtdd_router.errors import ShardError
 from mtdd_router.types import (
     Isolation,
     Placement,
@@ -47,7 +46,7 @@ def three(admin: ShardAdmin, new_placement: NewPlacement) -> list[str]:
     """Tenants with a table, one of them in a database of its own."""
     names = ["abc", "def", "ghi"]
     for name in names[:2]:
-        admin.create_namespace(new_placement(name), f"{MIGRATIONS}; {TABLE};")
+        admin.create_filled(new_placement(name), ScriptPart((MIGRATIONS, TABLE)))
     admin.create_namespace(new_placement("ghi", isolation=Isolation.DATABASE))
     (outcome,) = admin.run_script(["ghi"], [ScriptPart((MIGRATIONS, TABLE))])
     assert not outcome.failure
@@ -93,7 +92,7 @@ def test_equal_schemas_have_equal_facts_whatever_their_names(
 def test_what_django_can_change_changes_the_fingerprint(
     admin: ShardAdmin, new_placement: NewPlacement, change: str
 ) -> None:
-    admin.create_namespace(new_placement("abc"), f"{MIGRATIONS}; {TABLE};")
+    admin.create_filled(new_placement("abc"), ScriptPart((MIGRATIONS, TABLE)))
     before = fingerprints(admin, ["abc"])
     (outcome,) = admin.run_script(["abc"], [ScriptPart((change,))])
     assert not outcome.failure
@@ -212,10 +211,36 @@ def test_steps_outside_of_a_transaction_go_on_where_they_stopped(
     assert postgres.execute("SELECT count(*) FROM mtdd.script_progress").fetchone() == (0,)
 
 
-def test_a_namespace_whose_script_fails_is_not_made(
-    admin: ShardAdmin, new_placement: NewPlacement
+@pytest.mark.parametrize(
+    "part",
+    [
+        ScriptPart((MIGRATIONS, "SELECT * FROM nowhere")),
+        ScriptPart((MIGRATIONS, TABLE), fingerprint="another"),
+        # The next call must not meet what this one leaves.
+        ScriptPart((MIGRATIONS, "SELECT pg_advisory_lock(7)", "SELECT 1/0")),
+    ],
+    ids=["it fails", "it leads elsewhere", "it leaves something"],
+)
+def test_a_schema_whose_script_does_not_work_out_is_not_made(
+    admin: ShardAdmin,
+    postgres: psycopg.Connection[Any],
+    new_placement: NewPlacement,
+    part: ScriptPart,
 ) -> None:
-    with pytest.raises(ShardError, match="nowhere"):
-        admin.create_namespace(new_placement("abc"), "SELECT * FROM nowhere")
+    assert not admin.create_filled(new_placement("abc"), part)
     found = admin.placements(orphans=True)
     assert (dict(found.placements), found.orphans) == ({}, ())
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7"
+    assert postgres.execute(held).fetchone() == (0,)
+
+
+def test_a_schema_is_made_with_what_its_script_makes(
+    admin: ShardAdmin, new_placement: NewPlacement, three: list[str]
+) -> None:
+    fingerprint = fingerprints(admin, three)["abc"]
+    part = ScriptPart((MIGRATIONS, TABLE), fingerprint=fingerprint)
+    placement = new_placement("new")
+    # Asked again, it is there already, and nothing is done twice.
+    assert [admin.create_filled(placement, part) for _ in range(2)] == [True, True]
+    assert fingerprints(admin, ["new"]) == {"new": fingerprint}
+    assert admin.placements(tenant="new").placements == {"new": placement}

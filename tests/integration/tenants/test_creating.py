@@ -189,13 +189,13 @@ def test_a_tenant_created_while_its_shard_dies_is_named_and_repairable(
 ):
     from tenants.services import tenants as module
 
-    migrate = module.migrate_newcomer
+    migrate = module.make_newcomer
 
     def kill_then_migrate(*arguments):
         kill(spare_server)
         return migrate(*arguments)
 
-    monkeypatch.setattr(module, "migrate_newcomer", kill_then_migrate)
+    monkeypatch.setattr(module, "make_newcomer", kill_then_migrate)
     with pytest.raises(OperationInterrupted, match=r"'abc'.*'spare'.*check_shards --repair"):
         services.create_tenant("abc")
     monkeypatch.undo()
