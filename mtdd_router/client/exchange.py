@@ -338,7 +338,7 @@ class Exchange:
         endpoint = location.endpoint
         where = f"shard {endpoint.shard!r} at {endpoint.address}"
         why = failed.status.message or failed.status.code.name
-        reason = f"The session with {where} broke ({why})."
+        reason = f"{reasons.LOST}: the session with {where} broke ({why})."
         ending = request is not None and request.statement == b"COMMIT"
         if self._in_transaction and not ending:
             self._break(errors.ShardUnavailable(f"{reason} The transaction was rolled back."))

@@ -26,6 +26,7 @@ from mtdd_router.server.statements import ORDINARY, Statement, classify
 from mtdd_router.server.targets import Refused, Resolved, Targets, error
 from mtdd_router.wire import frontend
 from mtdd_router.wire.begin import is_begin
+from mtdd_router.wire.reasons import LOST
 
 __all__ = ["Session"]
 
@@ -330,7 +331,7 @@ class Session:
             self._pool.discard(backend)
         self._outcome.outcome = service_pb.OUTCOME_UNSPECIFIED
         name = _name(self._resolved) if self._resolved else "the session"
-        message = f"The backend connection of {name} broke: {exc}"
+        message = f"{LOST}: the backend connection of {name} broke: {exc}"
         await write(
             pb.SessionResponse(
                 messages=backend.last_words if backend is not None else b"",

@@ -8,7 +8,10 @@ from typing import Final
 from mtdd_router import errors
 from mtdd_router.pb import messages_pb2 as pb
 
-__all__ = ["EXCEPTIONS", "exception_for", "sqlstate_for"]
+__all__ = ["EXCEPTIONS", "LOST", "exception_for", "sqlstate_for"]
+
+# libpq's words, which code that tells lost connections from other errors looks for.
+LOST: Final = "server closed the connection unexpectedly"
 
 # What the application sees for each reason. TENANT_NOT_HERE and STALE_EPOCH
 # reach it only if a fresh route gives the same answer.

@@ -249,11 +249,16 @@ def unavailable(site: Site) -> Any:
 
 
 @contextlib.contextmanager
-def raised(kind: type[Exception], site: Site) -> Iterator[None]:
-    text = f"{SHARD}.*{re.escape(site.address)}"
+def raised(kind: type[Exception], site: Site, says: str = "") -> Iterator[None]:
+    text = f"{says}.*{SHARD}.*{re.escape(site.address)}"
     with pytest.raises(OperationalError, match=text) as caught:
         yield
     assert isinstance(caught.value.__cause__, kind), repr(caught.value.__cause__)
+
+
+def lost(kind: type[Exception], site: Site) -> contextlib.AbstractContextManager[None]:
+    """What was under way is lost, and that is said in the words of a direct connection."""
+    return raised(kind, site, "server closed the connection unexpectedly")
 
 
 # A shard server that is killed
@@ -298,7 +303,7 @@ def test_a_server_that_stays_dead_is_named_with_its_address_in_time(site: Site) 
 def test_a_transaction_whose_server_is_killed_is_rolled_back_and_the_next_one_works(
     site: Site,
 ) -> None:
-    with raised(ShardUnavailable, site), transaction.atomic(using=TENANT):
+    with lost(ShardUnavailable, site), transaction.atomic(using=TENANT):
         add("lost")
         site.kill()
         add("lost too")
@@ -329,7 +334,7 @@ def test_an_autocommit_write_whose_server_is_killed_is_never_sent_again(site: Si
         site.start()
 
     with meanwhile(kill_and_start, when=lambda: site.runs("pg_sleep")):
-        with raised(OutcomeUnknown, site), connections[TENANT].cursor() as cursor:
+        with lost(OutcomeUnknown, site), connections[TENANT].cursor() as cursor:
             cursor.execute(SLOW_INSERT, ["once", 1.0])
     assert wait_until(lambda: not site.runs("pg_sleep"), timeout=PATIENCE)
     assert site.names() in ([], ["once"])
@@ -339,7 +344,7 @@ def test_an_autocommit_write_whose_server_is_killed_is_never_sent_again(site: Si
 def test_a_commit_whose_server_is_killed_has_an_unknown_outcome(site: Site) -> None:
     with site.slow_commit(1.0):
         with meanwhile(site.kill, when=lambda: site.runs("COMMIT")):
-            with raised(OutcomeUnknown, site), transaction.atomic(using=TENANT):
+            with lost(OutcomeUnknown, site), transaction.atomic(using=TENANT):
                 add("perhaps")
         site.start()
         assert wait_until(lambda: not site.runs("COMMIT"), timeout=PATIENCE)
@@ -405,7 +410,7 @@ def test_a_write_that_was_cut_off_while_it_ran_is_done_exactly_once(site: Site) 
 
 
 def test_a_transaction_that_is_cut_off_is_rolled_back_at_once(site: Site) -> None:
-    with raised(ShardUnavailable, site), transaction.atomic(using=TENANT):
+    with lost(ShardUnavailable, site), transaction.atomic(using=TENANT):
         add("lost")
         site.relay.cut()
         assert wait_until(lambda: site.open_transactions() == 0, timeout=PATIENCE)
@@ -607,7 +612,7 @@ def test_a_statement_waits_while_a_server_is_replaced(site: Site) -> None:
 def test_a_transaction_that_outlasts_the_drain_is_rolled_back(site: Site) -> None:
     process = site.server.process
     assert process is not None
-    with raised(ShardUnavailable, site), transaction.atomic(using=TENANT):
+    with lost(ShardUnavailable, site), transaction.atomic(using=TENANT):
         add("lost")
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
