@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from benchmarks import servers
 from benchmarks.migrating import ROOT
 
-STAGES = ("create", "migrate", "nothing", "check", "delete")
+STAGES = ("create", "migrate", "nothing", "check", "delete", "purge")
 
 
 def main() -> None:

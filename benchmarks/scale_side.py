@@ -57,11 +57,10 @@ def _configure(options: dict[str, Any]) -> None:
 
 def _create(options: dict[str, Any]) -> None:
     from tenants import services
-    from tenants.services.parallel import in_parallel
 
-    names = (f"t{number:05}" for number in range(options["tenants"]))
-    for _ in in_parallel(names, services.create_tenant, parallel=options["parallel"]):
-        pass
+    wanted = [services.NewTenant(n, f"t{n:05}") for n in range(options["tenants"])]
+    results = services.create_tenants(wanted, parallel=options["parallel"])
+    assert {result.outcome for result in results} == {services.CreationOutcome.CREATED}
 
 
 def _migrate(options: dict[str, Any]) -> None:
@@ -72,14 +71,23 @@ def _check(_: dict[str, Any]) -> None:
     _command("check_tenants")
 
 
-def _delete(options: dict[str, Any]) -> None:
+def _delete(_: dict[str, Any]) -> None:
     from tenants import services
     from tenants.models import Tenant
-    from tenants.services.parallel import in_parallel
 
-    names = Tenant.objects.values_list("name", flat=True)
-    for _ in in_parallel(list(names), services.purge_tenant, parallel=options["parallel"]):
-        pass
+    for name in Tenant.objects.values_list("name", flat=True):
+        services.delete_tenant(name)
+
+
+def _purge(options: dict[str, Any]) -> None:
+    from django.utils import timezone
+
+    from tenants import services
+    from tenants.models import Tenant
+
+    Tenant.objects.update(purge_at=timezone.now())
+    services.purge_tenants(services.due_tenants(), parallel=options["parallel"])
+    assert not Tenant.objects.exists()
 
 
 def _command(*arguments: str) -> None:
@@ -92,6 +100,7 @@ STAGES = {
     "nothing": _migrate,
     "check": _check,
     "delete": _delete,
+    "purge": _purge,
 }
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ class _Failed:
         self.error = error
 
 
+class _Ended:
+    """A worker has ended; work may return None as well."""
+
+
 def in_parallel(
     items: Iterable[T],
     work: Callable[[T], R],
@@ -47,7 +51,7 @@ def in_parallel(
         KeyboardInterrupt: after the results of those at hand were yielded.
     """
     source, turn, stop = iter(items), Lock(), stop or Event()
-    results: SimpleQueue[R | _Failed | None] = SimpleQueue()
+    results: SimpleQueue[R | _Failed | _Ended] = SimpleQueue()
 
     def run() -> None:
         try:
@@ -63,7 +67,7 @@ def in_parallel(
         finally:
             # Those to tenants, too, that receivers of signals have opened.
             connections.close_all()
-            results.put(None)
+            results.put(_Ended())
 
     threads = [
         Thread(target=copy_context().run, args=(run,), name=f"tenants {number}")
@@ -81,7 +85,7 @@ def in_parallel(
                 interrupt = exc
                 stop.set()
                 continue
-            if result is None:
+            if isinstance(result, _Ended):
                 running -= 1
             elif isinstance(result, _Failed):
                 raise result.error
