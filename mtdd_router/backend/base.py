@@ -14,6 +14,7 @@ from django.utils.asyncio import async_unsafe
 
 from mtdd_router import dbapi
 from mtdd_router.backend.client import DatabaseClient
+from mtdd_router.backend.introspection import DatabaseIntrospection
 from mtdd_router.backend.locators import DatabaseLocator, TenantLocator
 from mtdd_router.backend.pool import PooledConnection
 from mtdd_router.backend.routes import note_closed, note_created, note_open
@@ -45,6 +46,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
 
     Database = dbapi
     client_class = DatabaseClient
+    introspection_class = DatabaseIntrospection
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
         super().__init__(settings_dict, alias)

@@ -252,12 +252,19 @@ def _fail(batch: _Batch, outcome: ScriptOutcome, limits: Limits) -> None:
         batch.fail(outcome.tenant, f"{outcome.failure} (SQLSTATE {outcome.sqlstate})")
 
 
+class _Recorder(MigrationRecorder):
+    """Notes migrations of a tenant that has some already."""
+
+    def ensure_schema(self) -> None:
+        """Do nothing: the table is there."""
+
+
 class _Executor(MigrationExecutor):
     """Django's executor for single migrations, which need no graph of all."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        self.recorder = MigrationRecorder(connection)
+        self.recorder = _Recorder(connection)
         self.progress_callback = None
 
 
@@ -265,7 +272,7 @@ def _run_code(stage: CodeStage, tenant: str) -> None:
     with migrating_connection(tenant) as connection:
         executor = _Executor(connection)
         change = executor.unapply_migration if stage.backwards else executor.apply_migration
-        change(stage.before.clone(), stage.migration)
+        change(stage.state(), stage.migration)
 
 
 def _tell(send: Callable[[str, Plan, Apps], bool], tenant: str, plan: Plan, apps: Apps) -> None:
