@@ -17,8 +17,8 @@ WITH spaces AS MATERIALIZED (
     SELECT n.oid, n.nspname AS namespace, n.nspowner AS owner, r.rolname::text AS role,
            pg_catalog.quote_ident(n.nspname) || '.' AS prefix
       FROM pg_catalog.pg_namespace n
-      JOIN pg_catalog.pg_roles r ON r.rolname = ANY(%(roles)s)
-     WHERE n.nspname = ANY(%(namespaces)s)
+      JOIN pg_catalog.pg_roles r ON r.rolname = ANY({roles})
+     WHERE n.nspname = ANY({namespaces})
        AND (r.oid = n.nspowner OR n.nspname = 'public')
 ),
 members AS MATERIALIZED (
@@ -174,7 +174,7 @@ facts (namespace, kind, object, definition) AS (
 )
 """
 
-# Both take the parameters namespaces and roles, arrays of names; a namespace's facts
+# Both have the places {namespaces} and {roles}, for arrays of names; a namespace's facts
 # are told from its owner's point of view.
 FACTS: Final = (
     _FACTS
@@ -206,7 +206,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off
 AS $body$
 #variable_conflict use_column
 BEGIN
-    RETURN QUERY {FINGERPRINTS.replace("%(namespaces)s", "$1").replace("%(roles)s", "$2")};
+    RETURN QUERY {FINGERPRINTS.format(namespaces="$1", roles="$2")};
 END
 $body$;
 REVOKE ALL ON FUNCTION mtdd.fingerprints(text[], text[]) FROM PUBLIC;

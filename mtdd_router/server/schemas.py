@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 from psycopg import sql
 
@@ -11,7 +11,7 @@ from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.schema_facts import FACTS, FINGERPRINTS
 from mtdd_router.types import Isolation, Placement, SchemaDetail, SchemaFact, SchemaState
 
-__all__ = ["ConnectTo", "Schemas", "find_placements", "read_fingerprints"]
+__all__ = ["ConnectTo", "Schemas", "find_placements", "fingerprints_query"]
 
 ConnectTo = Callable[[str], AbstractAsyncContextManager[AsyncConnection]]
 """Opens a connection to another database of the shard."""
@@ -114,28 +114,17 @@ class Schemas:
         )
 
 
-async def read_fingerprints(
-    connection: AsyncConnection,
-    namespaces: Sequence[str],
-    roles: Sequence[str],
-    *,
-    on_shard: bool,
-) -> dict[str, str]:
-    """Return the fingerprints of those of *namespaces* that are there.
+def fingerprints_query(namespaces: Sequence[str], roles: Sequence[str], *, on_shard: bool) -> str:
+    """Return the query for the fingerprints of those of *namespaces* that are there.
 
     Args:
-        connection: to the database that holds them.
         namespaces: their names.
         roles: whose they are.
-        on_shard: whether that is the shard's own database, and not a tenant's.
+        on_shard: whether they are in the shard's own database, and not in a tenant's.
     """
-    query = (
-        "SELECT * FROM mtdd.fingerprints(%(namespaces)s, %(roles)s)" if on_shard else FINGERPRINTS
-    )
-    cursor = await connection.execute(
-        query.encode(), {"namespaces": list(namespaces), "roles": list(roles)}
-    )
-    return dict(await cursor.fetchall())
+    query = "SELECT * FROM mtdd.fingerprints({namespaces}, {roles})" if on_shard else FINGERPRINTS
+    names = {"namespaces": list(namespaces), "roles": list(roles)}
+    return sql.SQL(query).format(**names).as_string()
 
 
 async def _look(
@@ -147,11 +136,13 @@ async def _look(
     on_shard: bool = False,
 ) -> dict[str, _Looked]:
     """Return fingerprint and facts by namespace, as far as *detail* wants them."""
-    fingerprints = await read_fingerprints(connection, namespaces, roles, on_shard=on_shard)
+    query = fingerprints_query(namespaces, roles, on_shard=on_shard)
+    cursor = await connection.execute(query.encode())
+    fingerprints: dict[str, str] = dict(await cursor.fetchall())
     facts: dict[str, list[SchemaFact]] = {}
     if detail is SchemaDetail.FACTS:
-        names: dict[str, Any] = {"namespaces": list(namespaces), "roles": list(roles)}
-        cursor = await connection.execute(FACTS.encode(), names)
+        names = {"namespaces": list(namespaces), "roles": list(roles)}
+        cursor = await connection.execute(sql.SQL(FACTS).format(**names))
         async for namespace, *fact in cursor:
             facts.setdefault(namespace, []).append(SchemaFact(*(part or "" for part in fact)))
     return {

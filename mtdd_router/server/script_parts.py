@@ -2,15 +2,16 @@
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection
-from mtdd_router.server.schemas import read_fingerprints
+from mtdd_router.server.schemas import fingerprints_query
 from mtdd_router.server.statements import classify
 from mtdd_router.types import Isolation, Placement, ScriptPart
 
-__all__ = ["Home", "SchemaDiffers", "leaves_state", "run_part"]
+__all__ = ["Home", "SchemaDiffers", "last_rows", "leaves_state", "run_part"]
 
 # What a database-isolated tenant's tables are in.
 _PUBLIC = "public"
@@ -76,14 +77,23 @@ async def run_part(connection: AsyncConnection, home: Home, part: ScriptPart, be
         SchemaDiffers: if it did not lead to the fingerprint of *part*.
     """
     body = ";\n".join((before, *part.statements, _LEAVE))
-    await connection.execute(body.encode())
     if not part.fingerprint:
+        await connection.execute(body.encode())
         return
-    found = await read_fingerprints(connection, [home.schema], [home.role], on_shard=home.on_shard)
-    if found.get(home.schema) != part.fingerprint:
+    wanted = fingerprints_query([home.schema], [home.role], on_shard=home.on_shard)
+    rows = await last_rows(connection, f"{body};\n{wanted}")
+    if rows != [(home.schema, part.fingerprint)]:
         raise SchemaDiffers(
             "The script would not have led to the schema that it is known to lead to."
         )
+
+
+async def last_rows(connection: AsyncConnection, statements: str) -> list[tuple[Any, ...]]:
+    """Run *statements* at once, and return the rows of the last one."""
+    cursor = await connection.execute(statements.encode())
+    while cursor.nextset():
+        pass
+    return await cursor.fetchall()
 
 
 def _leaves_state(statement: str) -> bool:

@@ -18,12 +18,13 @@ from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection, clean
 from mtdd_router.server.schemas import ConnectTo, find_placements
-from mtdd_router.server.script_parts import Home, SchemaDiffers, leaves_state, run_part
+from mtdd_router.server.script_parts import Home, SchemaDiffers, last_rows, leaves_state, run_part
 from mtdd_router.types import Isolation, Placement, ScriptOutcome, ScriptPart, applied_digest
 
 __all__ = ["Scripts"]
 
-_APPLIED: Final = b"SELECT app || '.' || name FROM django_migrations"
+_LOCKED: Final = "LOCK TABLE django_migrations IN SHARE ROW EXCLUSIVE MODE"
+_APPLIED: Final = "SELECT app || '.' || name FROM django_migrations"
 _IS_VALID: Final = (
     "SELECT x.indisvalid FROM pg_catalog.pg_class i"
     " JOIN pg_catalog.pg_index x ON x.indexrelid = i.oid"
@@ -131,10 +132,8 @@ class _Runner:
         before = f"BEGIN; SET LOCAL {self._timeout}; {self._home.enter}"
         try:
             if part.expected:
-                lock = "LOCK TABLE django_migrations IN SHARE ROW EXCLUSIVE MODE"
-                await connection.execute(f"{before}; {lock}".encode())
-                cursor = await connection.execute(_APPLIED)
-                if applied_digest([row[0] for row in await cursor.fetchall()]) != part.expected:
+                applied = await last_rows(connection, f"{before}; {_LOCKED}; {_APPLIED}")
+                if applied_digest([row[0] for row in applied]) != part.expected:
                     raise SchemaDiffers(  # noqa: TRY301 - what is raised is rolled back here
                         "Its migrations are no longer those that the script is for."
                     )
