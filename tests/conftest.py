@@ -37,6 +37,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 TESTS = Path(__file__).parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=1,
+        help="how often each victim is killed in each operation (default: %(default)s)",
+    )
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often a test shall kill something at a random point."""
+    return int(request.config.getoption("--kills"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its kind, so that ``-m unit`` works."""
     for item in items:
@@ -152,12 +167,12 @@ def registered_shards(transactional_db: None, shard_addresses: dict[str, str]) -
     yield [register_shard(name, address) for name, address in shard_addresses.items()]
     directory.forget()
     for name, address in shard_addresses.items():
-        with ShardAdmin(address, shard=name) as admin:
-            found = admin.placements(orphans=True)
-            for tenant in found.placements:
-                admin.drop_namespace(tenant)
-            for orphan in found.orphans:
-                admin.drop_orphan(orphan)
+        admin = ShardAdmin(address, shard=name)
+        found = admin.placements(orphans=True)
+        for tenant in found.placements:
+            admin.drop_namespace(tenant)
+        for orphan in found.orphans:
+            admin.drop_orphan(orphan)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """ShardAdminService, called as plain functions on plain values."""
 
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from google.protobuf.message import Message
 
@@ -35,7 +34,7 @@ _SERVICE: Final = "/mtdd.v1.ShardAdminService"
 
 
 class ShardAdmin:
-    """The administration of the shard server at *address*.
+    """The administration of the shard server at *address*; each call has a connection of its own.
 
     Args:
         address: ``host:port`` or ``unix:/path``.
@@ -61,20 +60,6 @@ class ShardAdmin:
     ) -> None:
         self._endpoint = endpoint or Endpoint(address, shard, token, tls)
         self._timeout = timeout
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Do nothing: each call has a connection of its own."""
 
     def info(self, *, size: bool = False) -> ShardInfo:
         """Return what the server tells of itself and its PostgreSQL.

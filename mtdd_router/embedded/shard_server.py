@@ -130,8 +130,8 @@ class ShardServer:
 def shard_answers(address: str) -> bool:
     """Tell whether a shard server answers at *address*, and its PostgreSQL does."""
     try:
-        with ShardAdmin(address, timeout=_ANSWER_TIMEOUT) as admin:
-            admin.info()
+        admin = ShardAdmin(address, timeout=_ANSWER_TIMEOUT)
+        admin.info()
     except ShardError:
         return False
     return True

@@ -16,7 +16,7 @@ from mtdd_router.types import TenantState
 from tenants.errors import OperationInterrupted, WrongTenantState
 from tenants.models import Tenant
 from tenants.services.agreement import agree, record
-from tenants.services.identity import open_admin
+from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
 from tenants.services.notifying import ask, tell
 from tenants.signals import TenantSignal
@@ -125,13 +125,13 @@ def set_state(
     """
     with tenant_lock(name):
         tenant = get_tenant(name)
-        with open_admin(tenant.shard) as admin:
-            settle(tenant, admin, allowed)
-            wanted = state(tenant)
-            if tenant.state == wanted:
-                return tenant
-            ask(before, name, tenant=tenant)
-            change(tenant, admin, state=wanted)
+        admin = admin_of(tenant.shard)
+        settle(tenant, admin, allowed)
+        wanted = state(tenant)
+        if tenant.state == wanted:
+            return tenant
+        ask(before, name, tenant=tenant)
+        change(tenant, admin, state=wanted)
     tell(after, name, tenant=tenant)
     return tenant
 

@@ -8,7 +8,7 @@ from django.db import Error, connections
 from mtdd_router.context import maintenance
 from mtdd_router.errors import MTDDError, ShardError
 from tenants.models import Tenant
-from tenants.services.identity import open_admin
+from tenants.services.identity import admin_of
 
 __all__ = ["Contents", "measure_contents"]
 
@@ -39,8 +39,8 @@ class Contents:
 def measure_contents(tenant: Tenant) -> Contents:
     """Return how much the tenant holds, or why that is not known."""
     try:
-        with open_admin(tenant.shard, timeout=_TIMEOUT) as admin:
-            size_bytes = admin.sizes([tenant.name]).get(tenant.name)
+        admin = admin_of(tenant.shard, timeout=_TIMEOUT)
+        size_bytes = admin.sizes([tenant.name]).get(tenant.name)
     except ShardError as exc:
         return Contents(error=str(exc))
     try:

@@ -24,7 +24,7 @@ from tenants.errors import OperationInterrupted, PlacementDisagreement, TenantBu
 from tenants.models import Shard, Tenant
 from tenants.services.agreement import drop_leftovers, find_placement, record
 from tenants.services.changing import WHOLE, get_tenant, sentence, set_state, where
-from tenants.services.identity import open_admin
+from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
 from tenants.services.notifying import ask, tell
 from tenants.services.parallel import in_parallel
@@ -107,16 +107,16 @@ def purge_tenant(name: str) -> None:
     """
     with tenant_lock(name):
         tenant = get_tenant(name)
-        with open_admin(tenant.shard, timeout=_DROP_TIMEOUT) as admin:
-            placement = find_placement(admin, tenant)
-            if placement is not None and placement.tenant != name:
-                raise PlacementDisagreement(
-                    f"On shard {tenant.shard.name!r}, tenant {name!r} is called "
-                    f"{placement.tenant!r}: a renaming stopped half way. "
-                    "Run `manage.py check_shards --repair` first."
-                )
-            ask(signals.pre_purge, name, tenant=tenant)
-            finish_deletion(tenant, admin, placement)
+        admin = admin_of(tenant.shard, timeout=_DROP_TIMEOUT)
+        placement = find_placement(admin, tenant)
+        if placement is not None and placement.tenant != name:
+            raise PlacementDisagreement(
+                f"On shard {tenant.shard.name!r}, tenant {name!r} is called "
+                f"{placement.tenant!r}: a renaming stopped half way. "
+                "Run `manage.py check_shards --repair` first."
+            )
+        ask(signals.pre_purge, name, tenant=tenant)
+        finish_deletion(tenant, admin, placement)
     tell(signals.post_purge, name, tenant=tenant)
 
 
@@ -233,12 +233,12 @@ def _purge_if_due(tenant: Tenant) -> None:
     row = Tenant.objects.select_related("shard").filter(_is_due(), pk=tenant.pk).first()
     if row is None or row.name != tenant.name:
         raise TenantDoesNotExist(f"Tenant {tenant.name!r} is not to be purged any more.")
-    with open_admin(row.shard, timeout=_DROP_TIMEOUT) as admin:
-        placement = find_placement(admin, row)
-        if row.state == TenantState.DELETED and placement != row.placement():
-            raise PlacementDisagreement(
-                f"Tenant {row.name!r} is deleted in the registry, but not on {where(row)}; run "
-                "`manage.py check_shards --repair`."
-            )
-        ask(signals.pre_purge, row.name, tenant=row)
-        finish_deletion(row, admin, placement)
+    admin = admin_of(row.shard, timeout=_DROP_TIMEOUT)
+    placement = find_placement(admin, row)
+    if row.state == TenantState.DELETED and placement != row.placement():
+        raise PlacementDisagreement(
+            f"Tenant {row.name!r} is deleted in the registry, but not on {where(row)}; run "
+            "`manage.py check_shards --repair`."
+        )
+    ask(signals.pre_purge, row.name, tenant=row)
+    finish_deletion(row, admin, placement)

@@ -11,7 +11,7 @@ from mtdd_router.types import ShardInfo
 from tenants.errors import NotAShardServer
 from tenants.models import Shard
 
-__all__ = ["identify", "open_admin"]
+__all__ = ["admin_of", "identify"]
 
 _IDENTIFY_TIMEOUT: Final = 5.0
 _CALL_TIMEOUT: Final = 30.0
@@ -24,8 +24,8 @@ _TYPE_OFFSET: Final = 3
 _SETTINGS: Final = 4
 
 
-def open_admin(shard: Shard, *, timeout: float = _CALL_TIMEOUT) -> ShardAdmin:
-    """Return the administration of *shard*, for use in a ``with``; *timeout* in seconds."""
+def admin_of(shard: Shard, *, timeout: float = _CALL_TIMEOUT) -> ShardAdmin:
+    """Return the administration of *shard*; *timeout*, of each call, in seconds."""
     return ShardAdmin(
         shard.address,
         shard=shard.name,
@@ -44,8 +44,7 @@ def identify(address: str, *, shard: str, timeout: float | None = None) -> Shard
     """
     candidate = Shard(name=shard, address=address)
     try:
-        with open_admin(candidate, timeout=timeout or _IDENTIFY_TIMEOUT) as admin:
-            info = admin.info()
+        info = admin_of(candidate, timeout=timeout or _IDENTIFY_TIMEOUT).info()
     except ShardRefused as exc:
         raise NotAShardServer(f"{address} cannot be used as shard {shard!r}: {exc}") from exc
     except ShardUnavailable as exc:

@@ -23,7 +23,7 @@ from tenants.services.agreement import purge_date, record
 from tenants.services.changing import WHOLE
 from tenants.services.deletion import finish_deletion, remove_unfinished
 from tenants.services.findings import Finding, FindingKind, ShardReport
-from tenants.services.identity import open_admin
+from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
 from tenants.services.routes import forget
 from tenants.services.shards import get_shard, identify_as
@@ -56,8 +56,8 @@ def _check(shard: Shard, *, repair: bool) -> ShardReport:
     comparison = _Comparison(shard, repair=repair)
     try:
         identify_as(shard)
-        with open_admin(shard, timeout=_REPAIR_TIMEOUT) as admin:
-            comparison.run(admin)
+        admin = admin_of(shard, timeout=_REPAIR_TIMEOUT)
+        comparison.run(admin)
     except (ShardError, ShardRegistryError) as exc:
         comparison.report(FindingKind.UNREACHABLE, shard.address, str(exc))
     return ShardReport(

@@ -26,7 +26,7 @@ from tenants.errors import (
     ShardNotRegistered,
 )
 from tenants.models import SHARD_NAME_MAX_LENGTH, Shard, Tenant
-from tenants.services.identity import identify, open_admin
+from tenants.services.identity import admin_of, identify
 from tenants.services.routes import forget_tenants
 from tenants.validators import normalize_address
 
@@ -241,8 +241,7 @@ def tenant_sizes(tenants: Sequence[Tenant], *, timeout: float = 1.0) -> dict[str
 
     def measure(shard: Shard) -> Mapping[str, int]:
         try:
-            with open_admin(shard, timeout=timeout) as admin:
-                return admin.sizes(by_shard[shard])
+            return admin_of(shard, timeout=timeout).sizes(by_shard[shard])
         except ShardError:
             return {}
 
@@ -256,8 +255,7 @@ def tenant_sizes(tenants: Sequence[Tenant], *, timeout: float = 1.0) -> dict[str
 def _inspect(shard: Shard, timeout: float) -> ShardStatus:
     start = perf_counter()
     try:
-        with open_admin(shard, timeout=timeout) as admin:
-            info = admin.info(size=True)
+        info = admin_of(shard, timeout=timeout).info(size=True)
     except ShardError as exc:
         return ShardStatus(shard, None, str(exc), perf_counter() - start)
     error = ""
@@ -331,8 +329,7 @@ def _refuse_inhabited(shard: Shard) -> None:
     """Refuse if the shard itself knows of tenants that the registry does not."""
     try:
         identify_as(shard)
-        with open_admin(shard) as admin:
-            found = admin.placements(orphans=True)
+        found = admin_of(shard).placements(orphans=True)
     except ShardUnavailable as exc:
         raise ShardUnavailable(
             f"Shard {shard.name!r} cannot be asked what lives there ({exc}). Start it, or "

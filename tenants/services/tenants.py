@@ -36,7 +36,7 @@ from tenants.services.changing import (
     where,
 )
 from tenants.services.deletion import remove_unfinished
-from tenants.services.identity import open_admin
+from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
 from tenants.services.migrating.newcomers import make_newcomer
 from tenants.services.notifying import ask, tell, write_initial_data
@@ -88,9 +88,9 @@ def create_tenant(
         chosen = choose_shard() if shard is None else require_shard(shard)
         ask(signals.pre_create, name, shard=chosen.name, isolation=isolation)
         tenant = _insert(name, chosen, isolation)
-        with open_admin(chosen) as admin:
-            served = _provision(tenant, admin)
-            activate(tenant, admin, migrated=True, served=served)
+        admin = admin_of(chosen)
+        served = _provision(tenant, admin)
+        activate(tenant, admin, migrated=True, served=served)
     tell(signals.post_create, name, tenant=tenant)
     return tenant
 
@@ -108,15 +108,15 @@ def filled_tenant(name: str, shard: str | None, isolation: Isolation) -> Iterato
     chosen = choose_shard() if shard is None else require_shard(shard)
     ask(signals.pre_create, name, shard=chosen.name, isolation=isolation)
     tenant = _insert(name, chosen, isolation)
-    with open_admin(chosen) as admin:
-        try:
-            admin.create_namespace(tenant.placement())
-            yield tenant
-        # Also Ctrl-C must not leave half a tenant, if that can be helped.
-        except BaseException as exc:
-            _undo(tenant, admin, exc)
-            raise
-        activate(tenant, admin)
+    admin = admin_of(chosen)
+    try:
+        admin.create_namespace(tenant.placement())
+        yield tenant
+    # Also Ctrl-C must not leave half a tenant, if that can be helped.
+    except BaseException as exc:
+        _undo(tenant, admin, exc)
+        raise
+    activate(tenant, admin)
 
 
 def rename_tenant(name: str, new_name: str, *, redirect: float = 0.0) -> Tenant:
@@ -137,11 +137,11 @@ def rename_tenant(name: str, new_name: str, *, redirect: float = 0.0) -> Tenant:
     with tenant_lock(name, new_name):
         tenant = get_tenant(name)
         require_free_name(new_name, tenant)
-        with open_admin(tenant.shard) as admin:
-            settle(tenant, admin)
-            ask(signals.pre_rename, name, tenant=tenant, new_name=new_name)
-            keep_name(tenant, redirect)
-            change(tenant, admin, name=new_name)
+        admin = admin_of(tenant.shard)
+        settle(tenant, admin)
+        ask(signals.pre_rename, name, tenant=tenant, new_name=new_name)
+        keep_name(tenant, redirect)
+        change(tenant, admin, name=new_name)
     tell(signals.post_rename, new_name, tenant=tenant, old_name=name)
     return tenant
 

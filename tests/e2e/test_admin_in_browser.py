@@ -30,9 +30,9 @@ def shards(shard_addresses: dict[str, str]) -> Iterator[dict[str, str]]:
     yield shard_addresses
     directory.forget()
     for address in shard_addresses.values():
-        with ShardAdmin(address) as admin:
-            for tenant in admin.placements().placements:
-                admin.drop_namespace(tenant)
+        admin = ShardAdmin(address)
+        for tenant in admin.placements().placements:
+            admin.drop_namespace(tenant)
 
 
 @pytest.fixture

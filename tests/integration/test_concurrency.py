@@ -41,24 +41,24 @@ def tenants(registered_shards: list[Shard]) -> list[str]:
 
     def provide(shard: Shard) -> None:
         # Migrations would take a second for each; one table is enough here.
-        with ShardAdmin(shard.address, shard=shard.name) as admin:
-            for row in rows:
-                if row.shard == shard:
-                    admin.create_namespace(
-                        Placement(
-                            tenant=row.name,
-                            isolation=Isolation.SCHEMA,
-                            namespace=row.namespace,
-                            role=row.role,
-                            epoch=1,
-                            state=TenantState.ACTIVE,
-                        )
+        admin = ShardAdmin(shard.address, shard=shard.name)
+        for row in rows:
+            if row.shard == shard:
+                admin.create_namespace(
+                    Placement(
+                        tenant=row.name,
+                        isolation=Isolation.SCHEMA,
+                        namespace=row.namespace,
+                        role=row.role,
+                        epoch=1,
+                        state=TenantState.ACTIVE,
                     )
-                    with maintenance(), connections[row.name].schema_editor() as editor:
-                        editor.create_model(Plane)
-                    Plane.objects.mtdd(row.name).bulk_create(
-                        plane(row.name, number) for number in range(PLANES)
-                    )
+                )
+                with maintenance(), connections[row.name].schema_editor() as editor:
+                    editor.create_model(Plane)
+                Plane.objects.mtdd(row.name).bulk_create(
+                    plane(row.name, number) for number in range(PLANES)
+                )
         connections.close_all()
 
     with ThreadPoolExecutor(2) as pool:

@@ -24,7 +24,7 @@ from tenants.services.archives.files import new_file
 from tenants.services.archives.programs import choose_pg_restore, choose_reader
 from tenants.services.archives.transactions import restoring, snapshot
 from tenants.services.changing import get_tenant, settle
-from tenants.services.identity import open_admin
+from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
 from tenants.services.migrating.batches import Limits
 from tenants.services.migrating.planning import NEWEST
@@ -114,8 +114,8 @@ def settled_tenant(name: str) -> Tenant:
             naming it.
     """
     tenant = get_tenant(name)
-    with open_admin(tenant.shard) as admin:
-        settle(tenant, admin)
+    admin = admin_of(tenant.shard)
+    settle(tenant, admin)
     return tenant
 
 

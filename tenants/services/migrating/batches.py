@@ -25,7 +25,7 @@ from mtdd_router.types import SchemaDetail, SchemaState, ScriptOutcome, ScriptPa
 from tenants import signals
 from tenants.errors import MigrationFailed, OperationRefused
 from tenants.models import Shard, Tenant
-from tenants.services.identity import open_admin
+from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_locks
 from tenants.services.migrating.aliases import migrating_connection
 from tenants.services.migrating.differences import differences
@@ -119,7 +119,8 @@ def apply_to_batch(
         A result for each that was begun, and the tenants whose schema was another one
         than the recipe's.
     """
-    with tenant_locks(tenants) as held, open_admin(shard, timeout=_CALL_TIMEOUT) as admin:
+    admin = admin_of(shard, timeout=_CALL_TIMEOUT)
+    with tenant_locks(tenants) as held:
         batch = _Batch(shard, recipe, dict.fromkeys(tenants, 0.0), limits.fail_fast)
         for name, refusal in standing(tenants, held).items():
             batch.leave(name, *refusal)

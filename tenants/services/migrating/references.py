@@ -12,7 +12,7 @@ from mtdd_router.types import Isolation, SchemaDetail, SchemaState, TenantState
 from tenants.errors import MigrationFailed
 from tenants.models import Shard, Tenant
 from tenants.services.deletion import remove_unfinished
-from tenants.services.identity import open_admin
+from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
 from tenants.services.migrating.aliases import migrating_connection
 from tenants.services.migrating.batches import Limits
@@ -37,8 +37,9 @@ def reference_schema(tenant: Tenant) -> SchemaState:
     with _passing_tenant(tenant.shard) as passing:
         if nodes:
             run_django(passing, MigrationTarget(nodes=nodes), Limits())
-        with open_admin(tenant.shard, timeout=_CALL_TIMEOUT) as admin:
-            return admin.inspect_schemas([passing.name], SchemaDetail.FACTS)[passing.name]
+        return admin_of(tenant.shard, timeout=_CALL_TIMEOUT).inspect_schemas(
+            [passing.name], SchemaDetail.FACTS
+        )[passing.name]
 
 
 def _ends(tenant: Tenant) -> tuple[Node, ...]:
@@ -82,9 +83,9 @@ def _passing_tenant(shard: Shard) -> Iterator[Tenant]:
             state=TenantState.DELETING.value,
         )
         forget(name)
-        with open_admin(shard, timeout=_CALL_TIMEOUT) as admin:
-            try:
-                admin.create_namespace(replace(tenant.placement(), state=TenantState.CREATING))
-                yield tenant
-            finally:
-                remove_unfinished(tenant, admin)
+        admin = admin_of(shard, timeout=_CALL_TIMEOUT)
+        try:
+            admin.create_namespace(replace(tenant.placement(), state=TenantState.CREATING))
+            yield tenant
+        finally:
+            remove_unfinished(tenant, admin)

@@ -11,7 +11,7 @@ from tenants import signals
 from tenants.errors import InvalidMigrationTarget, MigrationFailed, WrongTenantState
 from tenants.models import Tenant
 from tenants.services.agreement import record
-from tenants.services.identity import open_admin
+from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
 from tenants.services.migrating.aliases import migrating_connection
 from tenants.services.migrating.batches import MIGRATABLE, Limits, first_line
@@ -87,10 +87,8 @@ def run_django(
     pause = limits.lock_pause
     for attempt in range(limits.lock_retries + 1):
         try:
-            with (
-                migrating_connection(tenant.name) as connection,
-                open_admin(tenant.shard, timeout=_CALL_TIMEOUT) as admin,
-            ):
+            admin = admin_of(tenant.shard, timeout=_CALL_TIMEOUT)
+            with migrating_connection(tenant.name) as connection:
                 return record_migrations(
                     connection,
                     admin,

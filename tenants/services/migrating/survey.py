@@ -8,7 +8,7 @@ from typing import Final
 from mtdd_router.errors import ShardError
 from mtdd_router.types import SchemaDetail, SchemaState
 from tenants.models import Shard, Tenant
-from tenants.services.identity import open_admin
+from tenants.services.identity import admin_of
 
 __all__ = ["Survey", "survey"]
 
@@ -51,10 +51,10 @@ def _ask(
 ) -> tuple[dict[str, SchemaState], dict[str, str]]:
     states: dict[str, SchemaState] = {}
     try:
-        with open_admin(shard, timeout=_CALL_TIMEOUT) as admin:
-            size = _TENANTS_PER_CALL[detail]
-            for start in range(0, len(names), size):
-                states.update(admin.inspect_schemas(names[start : start + size], detail))
+        admin = admin_of(shard, timeout=_CALL_TIMEOUT)
+        size = _TENANTS_PER_CALL[detail]
+        for start in range(0, len(names), size):
+            states.update(admin.inspect_schemas(names[start : start + size], detail))
     except ShardError as exc:
         return states, {name: str(exc) for name in names if name not in states}
     return states, {

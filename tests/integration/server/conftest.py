@@ -69,8 +69,8 @@ def shared_server(
 @pytest.fixture
 def shared_admin(shared_server: RunningServer, shared_dsn: str) -> Iterator[ShardAdmin]:
     """The administration of ``shared_server``; the test's tenants go afterwards."""
-    with shared_server.admin() as admin:
-        yield admin
+    admin = shared_server.admin()
+    yield admin
     with psycopg.connect(shared_dsn, autocommit=True) as connection:
         connection.execute("DELETE FROM mtdd.placement")
         _remove_tenants(shared_dsn, connection)

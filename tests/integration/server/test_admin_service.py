@@ -421,16 +421,16 @@ def test_another_shard_in_the_same_postgresql_is_left_alone(
         outside.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         dsn = make_conninfo(**{**conninfo_to_dict(postgres_dsn), "dbname": name})
         server = start_server(dsn=dsn)
-        with server.admin() as second:
-            assert second.info().shard_id != admin.info().shard_id
-            placement = second.create_namespace(new_placement("abc", isolation=Isolation.DATABASE))
-            assert admin.placements(orphans=True).orphans == ()
-            with pytest.raises(ShardRefused, match="was not made by this shard server"):
-                admin.drop_orphan(placement.namespace)
-            with pytest.raises(ShardRefused, match="ALREADY_EXISTS"):
-                admin.create_namespace(placement)
-            admin.drop_namespace("abc")
-            assert second.drop_namespace("abc")
+        second = server.admin()
+        assert second.info().shard_id != admin.info().shard_id
+        placement = second.create_namespace(new_placement("abc", isolation=Isolation.DATABASE))
+        assert admin.placements(orphans=True).orphans == ()
+        with pytest.raises(ShardRefused, match="was not made by this shard server"):
+            admin.drop_orphan(placement.namespace)
+        with pytest.raises(ShardRefused, match="ALREADY_EXISTS"):
+            admin.create_namespace(placement)
+        admin.drop_namespace("abc")
+        assert second.drop_namespace("abc")
         server.stop()
         drop_database(outside, name)
 

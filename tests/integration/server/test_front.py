@@ -254,8 +254,8 @@ def test_a_unix_socket_carries_sessions(
     start_server: StartServer, new_placement: NewPlacement, tmp_path: Path, marked: bool
 ) -> None:
     server = start_server(address=f"unix:{tmp_path / 'shard.sock'}")
-    with server.admin() as admin:
-        admin.create_namespace(new_placement("abc"))
+    admin = server.admin()
+    admin.create_namespace(new_placement("abc"))
     with session(server.address, "abc", marked=marked) as mine:
         assert b"SELECT 1" in mine.run("SELECT 1").messages
 
@@ -339,8 +339,8 @@ def test_at_a_drain_clients_are_told_at_once_to_begin_nothing_new(
     start_server: StartServer, new_placement: NewPlacement
 ) -> None:
     server = start_server(drain_timeout=20)
-    with server.admin() as admin:
-        admin.create_namespace(new_placement("abc"))
+    admin = server.admin()
+    admin.create_namespace(new_placement("abc"))
     with session(server.address, "abc", marked=True) as busy:
         busy.run("SELECT 1", begin="BEGIN")
         idle = BareSession(server.address, "abc")
@@ -357,8 +357,8 @@ def test_sessions_that_are_open_at_the_end_are_told_so(
     start_server: StartServer, new_placement: NewPlacement
 ) -> None:
     server = start_server(drain_timeout=0)
-    with server.admin() as admin:
-        admin.create_namespace(new_placement("abc"))
+    admin = server.admin()
+    admin.create_namespace(new_placement("abc"))
     with session(server.address, "abc", marked=True) as mine:
         mine.run("SELECT 1", begin="BEGIN")
         server.process.send_signal(signal.SIGTERM)

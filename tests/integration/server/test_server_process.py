@@ -130,8 +130,8 @@ def test_a_unix_socket_is_served_and_goes_with_the_server(
 ) -> None:
     path = tmp_path / "shard.sock"
     server = start_server(address=f"unix:{path}")
-    with server.admin() as admin:
-        assert admin.info().tenants == 0
+    admin = server.admin()
+    assert admin.info().tenants == 0
     assert server.stop() == 0
     assert not path.exists()
 
@@ -143,16 +143,13 @@ def test_tokens_decide_who_may_administer(start_server: StartServer) -> None:
     server = start_server(
         environment={"MTDD_SHARD_DATA_TOKEN": "data", "MTDD_SHARD_ADMIN_TOKEN": "admin"}
     )
-    with server.admin(token="admin") as admin:
-        assert admin.info().tenants == 0
-    with server.admin(token="data") as admin, pytest.raises(ShardRefused, match="PERMISSION_DEN"):
-        admin.info()
+    admin = server.admin(token="admin")
+    assert admin.info().tenants == 0
+    with pytest.raises(ShardRefused, match="PERMISSION_DEN"):
+        server.admin(token="data").info()
     for token in ("", "wrong"):
-        with (
-            server.admin(token=token) as admin,
-            pytest.raises(ShardRefused, match="UNAUTHENTICATED"),
-        ):
-            admin.info()
+        with pytest.raises(ShardRefused, match="UNAUTHENTICATED"):
+            server.admin(token=token).info()
     # Probes of a load balancer have no token.
     assert server.health() == SERVING
 
@@ -193,13 +190,13 @@ def test_a_server_whose_postgresql_is_down_at_start_comes_alive_with_it(
 
     server = start_server(dsn=shard.dsn)
     assert server.health() == NOT_SERVING
-    with server.admin() as admin, pytest.raises(ShardUnavailable, match="refused"):
-        admin.info()
+    with pytest.raises(ShardUnavailable, match="refused"):
+        server.admin().info()
     postgres.start()
     postgres.wait_ready()
     wait_health(server, SERVING)
-    with server.admin() as admin:
-        assert admin.info().tenants == 0
+    admin = server.admin()
+    assert admin.info().tenants == 0
 
     # And when it dies later.
     postgres.stop()
@@ -215,9 +212,9 @@ def test_the_log_holds_no_secret(
     start_server: StartServer, shard_dsn: str, new_placement: NewPlacement
 ) -> None:
     server = start_server(log_level="debug", environment={"MTDD_SHARD_ADMIN_TOKEN": "admin-secret"})
-    with server.admin(token="admin-secret") as admin:
-        admin.create_namespace(new_placement("abc"))
-        admin.drop_namespace("abc")
+    admin = server.admin(token="admin-secret")
+    admin.create_namespace(new_placement("abc"))
+    admin.drop_namespace("abc")
     with psycopg.connect(shard_dsn, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -250,8 +247,8 @@ def test_a_drain_lets_a_transaction_finish_and_refuses_new_work(
     start_server: StartServer, new_placement: NewPlacement, workers: int, marked: bool
 ) -> None:
     server = start_server(workers=workers, drain_timeout=20)
-    with server.admin() as admin:
-        admin.create_namespace(new_placement("abc"))
+    admin = server.admin()
+    admin.create_namespace(new_placement("abc"))
     with session(server.address, "abc", marked=marked) as mine:
         assert b"CREATE TABLE" in mine.run("CREATE TABLE a (id int)", begin="BEGIN").messages
         server.process.send_signal(signal.SIGTERM)
@@ -276,8 +273,8 @@ def test_a_transaction_that_outlasts_the_drain_is_rolled_back(
 ) -> None:
     server = start_server(workers=workers, drain_timeout=1)
     placement = new_placement("abc")
-    with server.admin() as admin:
-        admin.create_namespace(placement)
+    admin = server.admin()
+    admin.create_namespace(placement)
     with session(server.address, "abc", marked=marked) as mine:
         mine.run("CREATE TABLE a (id int)", begin="BEGIN")
         started = time.monotonic()
@@ -295,8 +292,8 @@ def test_a_second_signal_ends_the_drain(
     start_server: StartServer, new_placement: NewPlacement, workers: int, marked: bool
 ) -> None:
     server = start_server(workers=workers, drain_timeout=60)
-    with server.admin() as admin:
-        admin.create_namespace(new_placement("abc"))
+    admin = server.admin()
+    admin.create_namespace(new_placement("abc"))
     with session(server.address, "abc", marked=marked) as mine:
         mine.run("SELECT 1", begin="BEGIN")
         server.process.send_signal(signal.SIGINT)
@@ -321,12 +318,12 @@ def test_workers_share_one_address_and_one_pool(
     assert len(workers_of(server)) == 3
     sizes = set()
     for _ in range(40):
-        with server.admin() as admin:
-            sizes.add(admin.info().pool_size)
+        admin = server.admin()
+        sizes.add(admin.info().pool_size)
     assert sizes <= {1, 2}
     # A change made by one worker is known to all.
-    with server.admin() as admin:
-        admin.create_namespace(new_placement("abc"))
+    admin = server.admin()
+    admin.create_namespace(new_placement("abc"))
     for _ in range(10):
         with session(server.address, "abc") as mine:
             assert b"SELECT 1" in mine.run("SELECT 1").messages
@@ -374,8 +371,8 @@ def test_a_signal_to_the_whole_group_counts_once(
     start_server: StartServer, new_placement: NewPlacement
 ) -> None:
     server = start_server(workers=2, drain_timeout=30)
-    with server.admin() as admin:
-        admin.create_namespace(new_placement("abc"))
+    admin = server.admin()
+    admin.create_namespace(new_placement("abc"))
     with session(server.address, "abc") as mine:
         mine.run("SELECT 1", begin="BEGIN")
         # As a terminal's Ctrl-C or a service manager does.

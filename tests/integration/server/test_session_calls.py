@@ -333,8 +333,8 @@ def test_cancel_and_outcome_find_the_worker_that_has_the_session(
     start_server: StartServer, shard_dsn: str, new_placement: NewPlacement, marked: bool
 ) -> None:
     server = start_server(workers=3, pool_size=12)
-    with server.admin() as admin:
-        admin.create_namespace(new_placement("abc"))
+    admin = server.admin()
+    admin.create_namespace(new_placement("abc"))
 
     def beside(method: str, request: Any, response: Any) -> Any:
         # A connection of its own, which reaches any worker.

@@ -78,10 +78,10 @@ def small_stack() -> Iterator[Stack]:
 @pytest.fixture
 def site(small_stack: Stack) -> Iterator[Site]:
     (server,) = small_stack.shard_servers
-    with ShardAdmin(server.address, shard="only") as admin:
-        yield Site(server.address, admin)
-        for tenant in admin.placements().placements:
-            admin.drop_namespace(tenant)
+    admin = ShardAdmin(server.address, shard="only")
+    yield Site(server.address, admin)
+    for tenant in admin.placements().placements:
+        admin.drop_namespace(tenant)
 
 
 Connect = Callable[..., dbapi.Connection[Any]]

@@ -89,15 +89,15 @@ def test_sessions_that_a_peak_has_left_are_closed(
     pool = sessions_of(Endpoint(server.address))
     for session in [pool.acquire(5.0) for _ in range(5)]:
         pool.release(session)
-    with server.admin() as admin:
-        assert admin.info().sessions == 5
-        monkeypatch.setattr("mtdd_router.client.session._IDLE_SECONDS", 0.0)
-        for _ in range(4):
-            session = pool.acquire(5.0)
-            assert session.alive
-            pool.release(session)
-        wait_until(lambda: admin.info().sessions == 1)
-        assert admin.info().sessions == 1
+    admin = server.admin()
+    assert admin.info().sessions == 5
+    monkeypatch.setattr("mtdd_router.client.session._IDLE_SECONDS", 0.0)
+    for _ in range(4):
+        session = pool.acquire(5.0)
+        assert session.alive
+        pool.release(session)
+    wait_until(lambda: admin.info().sessions == 1)
+    assert admin.info().sessions == 1
 
 
 def test_a_cancel_is_made_by_another_thread_while_its_own_waits(

@@ -57,12 +57,12 @@ def spare_server(the_spare_server: ShardServer) -> Iterator[ShardServer]:
     _revive(the_spare_server)
     yield the_spare_server
     _revive(the_spare_server)
-    with ShardAdmin(the_spare_server.address) as admin:
-        found = admin.placements(orphans=True)
-        for tenant in found.placements:
-            admin.drop_namespace(tenant)
-        for orphan in found.orphans:
-            admin.drop_orphan(orphan)
+    admin = ShardAdmin(the_spare_server.address)
+    found = admin.placements(orphans=True)
+    for tenant in found.placements:
+        admin.drop_namespace(tenant)
+    for orphan in found.orphans:
+        admin.drop_orphan(orphan)
 
 
 def _revive(server: ShardServer) -> None:
@@ -100,11 +100,11 @@ def placements(registered_shards: Any) -> Callable[[], dict[str, Placement]]:
     def read() -> dict[str, Placement]:
         found: dict[str, Placement] = {}
         for shard in Shard.objects.all():
-            with ShardAdmin(shard.address, shard=shard.name) as admin:
-                answer = admin.placements(orphans=True)
-                assert not answer.orphans
-                assert not answer.missing
-                found.update(answer.placements)
+            admin = ShardAdmin(shard.address, shard=shard.name)
+            answer = admin.placements(orphans=True)
+            assert not answer.orphans
+            assert not answer.missing
+            found.update(answer.placements)
         return found
 
     return read

@@ -129,8 +129,8 @@ def rows(tenant: str) -> dict[str, list[str]]:
 def facts(tenant: str) -> Any:
     """Return what the shard knows of the tenant's tables, types, functions, and the rest."""
     shard = services.get_tenant(tenant).shard
-    with ShardAdmin(shard.address, shard=shard.name) as admin:
-        return admin.inspect_schemas([tenant], SchemaDetail.FACTS)[tenant].facts
+    admin = ShardAdmin(shard.address, shard=shard.name)
+    return admin.inspect_schemas([tenant], SchemaDetail.FACTS)[tenant].facts
 
 
 ISOLATIONS = list(Isolation)

@@ -235,12 +235,12 @@ def test_a_shard_server_that_may_not_create_schemas_is_quoted_and_nothing_is_lef
 
 def test_a_name_that_the_shard_uses_for_another_namespace_stays_that_ones(spare_shard):
     stranger = Placement("abc", Isolation.SCHEMA, "t_other", "t_other", 1, TenantState.ACTIVE)
-    with ShardAdmin(spare_shard.address) as admin:
-        admin.create_namespace(stranger)
-        with pytest.raises(ProvisioningFailed, match=r"'abc' lives on this shard already"):
-            services.create_tenant("abc")
-        assert admin.placements(orphans=True).placements == {"abc": stranger}
-        assert admin.placements(orphans=True).orphans == ()
+    admin = ShardAdmin(spare_shard.address)
+    admin.create_namespace(stranger)
+    with pytest.raises(ProvisioningFailed, match=r"'abc' lives on this shard already"):
+        services.create_tenant("abc")
+    assert admin.placements(orphans=True).placements == {"abc": stranger}
+    assert admin.placements(orphans=True).orphans == ()
     assert not Tenant.objects.exists()
 
 

@@ -65,8 +65,8 @@ def test_a_deleted_tenant_answers_nothing_keeps_its_data_and_comes_back(
 
 def test_the_shard_itself_refuses_a_deleted_tenant(abc):
     works("abc")
-    with ShardAdmin(abc.shard.address) as admin:
-        admin.update_placement("abc", expected_epoch=2, state=TenantState.DELETED)
+    admin = ShardAdmin(abc.shard.address)
+    admin.update_placement("abc", expected_epoch=2, state=TenantState.DELETED)
     # The route says that it is active, at the epoch that the shard has.
     with pytest.raises(TenantUnavailable, match=r"'abc' is deleted"):
         works("abc")
@@ -132,11 +132,11 @@ def test_a_tenant_that_is_brought_back_after_it_was_found_due_is_not_purged(abc)
 def test_a_tenant_whose_undeletion_stopped_half_way_is_not_purged(abc):
     deleted = services.delete_tenant("abc")
     _is_over()
-    with ShardAdmin(abc.shard.address) as admin:
-        epoch = deleted.epoch + 1
-        admin.update_placement(
-            "abc", expected_epoch=deleted.epoch, state=TenantState.ACTIVE, epoch=epoch
-        )
+    admin = ShardAdmin(abc.shard.address)
+    epoch = deleted.epoch + 1
+    admin.update_placement(
+        "abc", expected_epoch=deleted.epoch, state=TenantState.ACTIVE, epoch=epoch
+    )
     (result,) = services.purge_tenants(services.due_tenants())
     assert result.outcome is PurgeOutcome.FAILED
     assert "check_shards --repair" in result.error
@@ -145,8 +145,8 @@ def test_a_tenant_whose_undeletion_stopped_half_way_is_not_purged(abc):
 
 
 def test_a_deletion_that_stopped_half_way_is_completed_with_a_date(abc):
-    with ShardAdmin(abc.shard.address) as admin:
-        admin.update_placement("abc", expected_epoch=2, state=TenantState.DELETED, epoch=3)
+    admin = ShardAdmin(abc.shard.address)
+    admin.update_placement("abc", expected_epoch=2, state=TenantState.DELETED, epoch=3)
     # Whatever comes next completes it first, and is then refused or not by what it finds.
     with pytest.raises(WrongTenantState, match=r"undelete_tenant"):
         services.freeze_tenant("abc")

@@ -33,8 +33,8 @@ STRANGER = Placement(
 
 
 def test_a_registered_shard_keeps_the_identity_of_its_database(spare_shard):
-    with ShardAdmin(spare_shard.address) as admin:
-        assert spare_shard.shard_id == admin.info().shard_id
+    admin = ShardAdmin(spare_shard.address)
+    assert spare_shard.shard_id == admin.info().shard_id
 
 
 @pytest.mark.django_db
@@ -198,8 +198,8 @@ def test_a_shard_with_tenants_is_not_removed(spare_shard):
 
 
 def test_a_shard_that_holds_what_the_registry_does_not_know_is_removed_only_by_force(spare_shard):
-    with ShardAdmin(spare_shard.address) as admin:
-        admin.create_namespace(STRANGER)
+    admin = ShardAdmin(spare_shard.address)
+    admin.create_namespace(STRANGER)
     with pytest.raises(ShardInUse, match=r"still holds stranger.*--force"):
         services.remove_shard("spare")
     services.remove_shard("spare", force=True)

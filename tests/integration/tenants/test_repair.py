@@ -17,8 +17,7 @@ from tests.integration.tenants.conftest import kill, names, repair_everything, w
 
 @pytest.fixture
 def admin(spare_shard):
-    with ShardAdmin(spare_shard.address, shard="spare") as opened:
-        yield opened
+    return ShardAdmin(spare_shard.address, shard="spare")
 
 
 @pytest.fixture
@@ -151,17 +150,17 @@ def test_an_unfinished_placement_without_a_tenant_is_removed(spare_shard, admin,
 def test_a_second_copy_of_a_tenant_is_left_for_a_person(abc, admin, shard_addresses):
     services.register_shard("other", shard_addresses["shard1"])
     copy = Placement("abc", Isolation.SCHEMA, "t_abc_1", "t_abc_1", 9, TenantState.ACTIVE)
-    with ShardAdmin(shard_addresses["shard1"]) as other:
-        other.create_namespace(copy)
-        try:
-            findings = [f for r in services.check_shards(repair=True) for f in r.findings]
-            assert [(f.kind, f.repaired, f.action) for f in findings] == [
-                ("placement without tenant", False, "")
-            ]
-            assert "shard 'spare'" in findings[0].detail
-            assert other.placements().placements == {"abc": copy}
-        finally:
-            other.drop_namespace("abc")
+    other = ShardAdmin(shard_addresses["shard1"])
+    other.create_namespace(copy)
+    try:
+        findings = [f for r in services.check_shards(repair=True) for f in r.findings]
+        assert [(f.kind, f.repaired, f.action) for f in findings] == [
+            ("placement without tenant", False, "")
+        ]
+        assert "shard 'spare'" in findings[0].detail
+        assert other.placements().placements == {"abc": copy}
+    finally:
+        other.drop_namespace("abc")
     assert _intact()
 
 

@@ -57,30 +57,30 @@ WAYS = {
 
 @pytest.mark.parametrize(("before", "after"), PAIRS)
 def test_a_shard_lets_a_placement_become_only_what_may_follow(spare_shard, before, after):
-    with ShardAdmin(spare_shard.address) as admin:
-        placed = admin.create_namespace(
-            Placement("abc", Isolation.SCHEMA, "t_abc_1", "t_abc_1", 1, CREATING)
+    admin = ShardAdmin(spare_shard.address)
+    placed = admin.create_namespace(
+        Placement("abc", Isolation.SCHEMA, "t_abc_1", "t_abc_1", 1, CREATING)
+    )
+    for step in WAYS[before]:
+        placed = admin.update_placement(
+            "abc", expected_epoch=placed.epoch, state=step, epoch=placed.epoch + 1
         )
-        for step in WAYS[before]:
-            placed = admin.update_placement(
-                "abc", expected_epoch=placed.epoch, state=step, epoch=placed.epoch + 1
-            )
-        change = {"expected_epoch": placed.epoch, "state": after, "epoch": placed.epoch + 1}
-        if (before, after) in ALLOWED:
-            assert admin.update_placement("abc", **change).state is after
-        else:
-            with pytest.raises(ShardRefused, match=f"is {before}; it cannot become {after}"):
-                admin.update_placement("abc", **change)
-            assert admin.placements().placements == {"abc": placed}
+    change = {"expected_epoch": placed.epoch, "state": after, "epoch": placed.epoch + 1}
+    if (before, after) in ALLOWED:
+        assert admin.update_placement("abc", **change).state is after
+    else:
+        with pytest.raises(ShardRefused, match=f"is {before}; it cannot become {after}"):
+            admin.update_placement("abc", **change)
+        assert admin.placements().placements == {"abc": placed}
 
 
 def _put_into(state):
     """Give the only tenant, active, another state on both sides."""
     tenant = Tenant.objects.select_related("shard").get()
     for step in WAYS[state][1:] if state is not DELETING else (DELETING,):
-        with ShardAdmin(tenant.shard.address) as admin:
-            epoch = tenant.epoch + 1
-            admin.update_placement("abc", expected_epoch=tenant.epoch, state=step, epoch=epoch)
+        admin = ShardAdmin(tenant.shard.address)
+        epoch = tenant.epoch + 1
+        admin.update_placement("abc", expected_epoch=tenant.epoch, state=step, epoch=epoch)
         record(tenant, state=step.value, epoch=epoch)
     if state is CREATING:
         Tenant.objects.update(state="creating")
