@@ -1,5 +1,7 @@
 """Files and folders that are there as a whole, or not at all."""
 
+import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -51,13 +53,37 @@ def _unfinished(path: Path) -> Iterator[Path]:
     """Give a folder beside *path*, which is gone after the block."""
     _require_free(path)
     try:
+        _remove_abandoned(path)
         folder = Path(tempfile.mkdtemp(_UNFINISHED, f"{path.name}.", path.parent))
         try:
-            yield folder
+            with _locked(folder):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as exc:
         raise PathNotWritable(f"{path} cannot be written: {exc.strerror or exc}.") from exc
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left of *path*; one at work has its folder locked."""
+    for folder in path.parent.glob(f"{glob.escape(path.name)}.*{_UNFINISHED}"):
+        with suppress(OSError), _locked(folder):
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of *folder*, which ends with the process.
+
+    Raises:
+        BlockingIOError: if another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _require_free(path: Path) -> None:

@@ -1,28 +1,21 @@
 """Runs whose command, or whose shard, is killed; and the one that goes on with them."""
 
-import json
 import os
-import random
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
-import pytest
 from django.db import connections
 
 from mtdd_router.context import maintenance
-from mtdd_router.types import SchemaDetail
 from tenants import services
 from tenants.models import MigrationRun, Tenant
 from tenants.services import MigrationTarget
-from tenants.services.migrating.survey import survey
 from tests.integration.tenants.conftest import kill
 
 ROOT = Path(__file__).resolve().parents[3]
 ZERO = MigrationTarget("flights", "zero")
-KILLS = 4
 
 
 def command(*arguments: str) -> "subprocess.Popen[str]":
@@ -47,37 +40,6 @@ def applied(tenant):
     with maintenance(), connections[tenant].cursor() as cursor:
         cursor.execute("SELECT count(*) FROM django_migrations WHERE app = 'flights'")
         return cursor.fetchone()[0]
-
-
-@pytest.fixture
-def tenants(tenant_factory):
-    for number in range(6):
-        tenant_factory(f"t{number}", shard=f"shard{number % 2 + 1}")
-    return Tenant.objects.select_related("shard").order_by("name")
-
-
-def test_a_killed_run_is_finished_by_another_and_leaves_no_tenant_half_way(tenants):
-    chance = random.Random()
-    before = survey(tenants, SchemaDetail.FACTS)
-    (newest,) = {state.facts for state in before.states.values()}
-    for _ in range(KILLS):
-        services.migrate_tenants(tenants, target=ZERO)
-        started = MigrationRun.objects.count()
-        process = command("migrate_tenants", "--json")
-        while MigrationRun.objects.count() == started:
-            time.sleep(0.02)
-        time.sleep(chance.uniform(0.0, 1.5))
-        process.kill()
-        process.communicate()
-        # Whatever was begun is there as a whole, or not at all.
-        assert {applied(tenant.name) for tenant in tenants} <= {0, 1}
-        again = command("migrate_tenants", "--json")
-        out, error = again.communicate(timeout=120)
-        assert again.returncode == 0, error
-        assert json.loads(out)["counts"]["failed"] == 0
-        after = survey(tenants, SchemaDetail.FACTS).states.values()
-        assert {state.facts for state in after} == {newest}
-        assert not MigrationRun.objects.filter(state="running").exists()
 
 
 def test_a_run_whose_shard_dies_fails_its_tenants_and_is_resumed(spare_shard, spare_server):
