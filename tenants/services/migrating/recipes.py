@@ -110,7 +110,7 @@ class Recipe:
         fingerprint, facts: of the schema at the end.
         plan: as Django's signals tell it.
         before, after: the models at both ends.
-        tells_before, tells_after: whether others than Django's own receivers listen to
+        tells_before, tells_after: whether receivers other than the known ones listen to
             pre_migrate and post_migrate.
     """
 

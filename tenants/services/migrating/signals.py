@@ -29,12 +29,13 @@ __all__ = [
     "send_pre_migrate",
 ]
 
-# They change the plan, or do what `permission_statements` does.
-_OF_DJANGO: Final = frozenset(
+# They change the plan, do what `permission_statements` does, or only print.
+_KNOWN: Final = frozenset(
     {
         "django.contrib.contenttypes.management.inject_rename_contenttypes_operations",
         "django.contrib.contenttypes.management.create_contenttypes",
         "django.contrib.auth.management.create_permissions",
+        "tenants.notices.tell_what_migrates_tenants",
     }
 )
 
@@ -53,12 +54,12 @@ def number_of_receivers() -> tuple[int, int]:
 
 
 def send_pre_migrate(using: str, plan: Plan, state_apps: Apps) -> bool:
-    """Tell the receivers; return whether others than Django's own were told."""
+    """Tell the receivers; return whether others than the known ones were told."""
     return _send(pre_migrate, using, plan, state_apps)
 
 
 def send_post_migrate(using: str, plan: Plan, state_apps: Apps) -> bool:
-    """Tell the receivers; return whether others than Django's own were told."""
+    """Tell the receivers; return whether others than the known ones were told."""
     return _send(post_migrate, using, plan, state_apps)
 
 
@@ -77,7 +78,7 @@ def _send(signal: Signal, using: str, plan: Plan, state_apps: Apps) -> bool:
             plan=plan,
         )
         called.update(receiver_path(receiver) for receiver, _ in answers)
-    return not called <= _OF_DJANGO
+    return not called <= _KNOWN
 
 
 def permission_statements(using: str, state_apps: Apps) -> list[str]:

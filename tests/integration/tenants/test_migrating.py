@@ -15,6 +15,7 @@ from tenants.errors import MigrationFailed, TenantBusy, WrongTenantState
 from tenants.models import Tenant
 from tenants.services import MigrationOutcome, MigrationTarget
 from tenants.services.locks import tenant_lock
+from tests.integration.tenants.conftest import run
 
 # Undone and applied again, it leaves a tenant as it was.
 BACK = MigrationTarget("auth", "0011_update_proxy_permissions")
@@ -183,3 +184,28 @@ def test_an_app_that_becomes_a_tenants_later_gets_its_tables(tenant_factory, set
     services.migrate_tenants([tenant], target=MigrationTarget("sessions", "zero", fake=True))
     services.migrate_tenants([tenant], target=MigrationTarget("sessions"))
     assert shown in connections["abc"].introspection.table_names()
+
+
+def test_migrating_default_touches_no_tenant_and_says_what_does(tenants):
+    said = run("migrate", BACK.app_label, BACK.migration)
+    try:
+        assert "The tenants (4) were not touched; `manage.py migrate_tenants`" in said
+        assert all(UNDONE in _applied(tenant.name) for tenant in tenants)
+        assert _outcomes(services.migrate_tenants(tenants)) == dict.fromkeys(
+            ("t0", "t1", "t2", "t3"), "unchanged"
+        )
+    finally:
+        run("migrate", BACK.app_label, verbosity=0)
+
+
+def test_migrate_says_nothing_of_tenants_where_there_are_none(registered_shards):
+    assert "tenants" not in run("migrate", "auth")
+
+
+def test_each_app_has_its_tables_where_its_rows_are(tenants):
+    tables = set(connections["default"].introspection.table_names())
+    with maintenance():
+        of_tenant = set(connections["t0"].introspection.table_names())
+    assert {"tenants_tenant", "tenants_shard"} <= tables - of_tenant
+    assert {"flights_flight"} <= of_tenant - tables
+    assert {"auth_user", "django_content_type"} <= of_tenant & tables
