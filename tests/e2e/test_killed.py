@@ -55,9 +55,11 @@ class Site:
 
     server: ShardServer
     postgres: PostgresServer
+    workers_killed: int = 0
 
     def kill_worker(self, chance: random.Random) -> None:
         assert self.server.process is not None
+        self.workers_killed += 1
         workers = psutil.Process(self.server.process.pid).children()
         chance.choice([w for w in workers if "spawn_main" in " ".join(w.cmdline())]).kill()
 
@@ -67,6 +69,14 @@ class Site:
         backends = [p for p in postmaster.children() if "mtdd_shard" in " ".join(p.cmdline())]
         # Of one backend's death PostgreSQL recovers by itself; the postmaster must be started.
         chance.choice([postmaster, *backends[:1]]).kill()
+
+    def renew(self) -> None:
+        """Start the server anew, if it has lost workers: it restarts them ever later."""
+        if self.workers_killed > 1:
+            self.server.stop()
+            self.server.start()
+            self.server.wait_ready()
+            self.workers_killed = 0
 
     def heal(self) -> None:
         """Bring everything back, and wait until it answers and is done with what was lost."""
@@ -361,6 +371,7 @@ def test_whatever_is_killed_each_tenant_is_whole_or_absent(
     after = everything(site)
     assert after != before
     for number in range(kills):
+        site.renew()
         operation.prepare()
         chance = random.Random()
         delay = chance.uniform(0.0, usual)
