@@ -1,6 +1,7 @@
 """Migrating many tenants: Django migrates one of each schema state, the others follow."""
 
 import threading
+from collections import Counter
 
 import psycopg
 import pytest
@@ -16,7 +17,7 @@ from mtdd_router.types import Isolation, SchemaDetail
 from tenants import services
 from tenants.errors import MigrationRunError
 from tenants.models import MigrationItem, MigrationRun, Tenant
-from tenants.services import Limits, MigrationTarget
+from tenants.services import Limits, MigrationTarget, NewTenant
 from tenants.services.locks import migration_run_lock
 from tenants.services.migrating import runs, single
 from tenants.services.migrating.survey import survey
@@ -179,6 +180,28 @@ def test_bad_data_fails_its_tenant_alone_in_code_and_in_sql(tenants, bad):
     assert outcomes(services.resume_migrations()) == {bad: "migrated", "t2": "migrated"}
     run.refresh_from_db()
     assert run.state == "finished"
+    assert len(facts(tenants)) == 1
+
+
+def test_three_of_two_hundred_fail_with_their_errors_and_the_next_run_finishes(
+    registered_shards,
+):
+    services.create_tenants([NewTenant(number, f"t{number:03}") for number in range(200)])
+    tenants = Tenant.objects.select_related("shard").order_by("name")
+    migrate(tenants, upto("0002"))
+    bad = ("t007", "t100", "t199")
+    for tenant in bad:
+        add_item(tenant, 13)
+    results = migrate(tenants)
+    assert Counter(result.outcome.value for result in results) == {"migrated": 197, "failed": 3}
+    assert {r.tenant: "13 brings bad luck" in r.error for r in results if r.error} == dict.fromkeys(
+        bad, True
+    )
+    assert {len(applied(tenant)) for tenant in bad} == {2}
+    for tenant in bad:
+        execute(tenant, "UPDATE stock_item SET price = 1")
+    again = migrate(tenants)
+    assert {result.tenant for result in again if result.outcome.value == "migrated"} == set(bad)
     assert len(facts(tenants)) == 1
 
 

@@ -1,14 +1,15 @@
-"""Operations on tenants whose command, shard server or PostgreSQL is killed at a random point.
+"""Operations on tenants that are disturbed: killed at a random point, or done by two at once.
 
-Each round begins with the same tenants, kills one victim while an operation is at
-work, lets repair settle what it left, and compares the registry, its ledger, the
-shard and every tenant's schema and rows. ``pytest --kills=50 tests/e2e/test_killed.py``
-kills each victim 50 times in each operation.
+Each round begins with the same tenants, kills the command, the shard server or its
+PostgreSQL while an operation is at work, lets repair settle what it left, and compares
+the registry, its ledger, the shard and every tenant's schema and rows.
+``pytest --kills=50 tests/e2e/test_disturbed.py`` kills each 50 times in each operation.
 """
 
 import contextlib
 import random
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -347,6 +348,14 @@ def everything(site: Site) -> dict[str, Any]:
     }
 
 
+def require_agreement(site: Site) -> None:
+    """See that registry and shard have the same tenants, and nothing is left of others."""
+    placed = ShardAdmin(site.server.address).placements(orphans=True)
+    assert placed.placements == {tenant.name: tenant.placement() for tenant in tenants()}
+    assert not placed.orphans
+    assert not placed.missing
+
+
 def is_whole(operation: Operation, found: Any, before: Any, after: Any) -> bool:
     """Tell whether what was found is what was there before or after."""
     if not operation.many:
@@ -379,12 +388,39 @@ def test_whatever_is_killed_each_tenant_is_whole_or_absent(
         site.heal()
         assert wait_until(lambda: not registry_locks(), timeout=PATIENCE)
         repair_everything()
-        placed = ShardAdmin(site.server.address).placements(orphans=True)
-        assert placed.placements == {tenant.name: tenant.placement() for tenant in tenants()}
-        assert not placed.orphans
-        assert not placed.missing
+        require_agreement(site)
         found = everything(site)
         assert is_whole(operation, found, before, after), (number, delay, found)
         if operation.finish:
             operation.finish()
             assert everything(site) == after
+
+
+@pytest.mark.parametrize("what", OPERATIONS)
+def test_of_two_who_do_the_same_at_once_one_does_it_and_the_other_waits_or_is_told(
+    site: Site, tmp_path: Path, what: str
+) -> None:
+    operation, path = OPERATIONS[what], tmp_path / "file"
+    operation.file(path)
+    operation.prepare()
+    operation.run(path)
+    after = everything(site)
+    operation.prepare()
+    together = threading.Barrier(2)
+
+    def work() -> MTDDError | None:
+        try:
+            together.wait(PATIENCE)
+            operation.run(path)
+        except MTDDError as exc:
+            return exc
+        finally:
+            connections.close_all()
+        return None
+
+    with ThreadPoolExecutor(2) as pool:
+        told = [future.result(PATIENCE) for future in [pool.submit(work) for _ in range(2)]]
+    assert None in told, told
+    assert everything(site) == after
+    require_agreement(site)
+    assert not registry_locks()
