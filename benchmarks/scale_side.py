@@ -4,6 +4,7 @@ import io
 import json
 import resource
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import django
@@ -17,7 +18,12 @@ DEPOT = [*APPS[:-1], "benchmarks.depot"]
 
 def main(what: str) -> None:
     options = json.loads(what)
-    _configure(options)
+    before = {"depot": "benchmarks.depot.before.migrations"}
+    configure(
+        options["folder"],
+        options["port"],
+        migration_modules=before if options["stage"] == "create" else {},
+    )
     from tenants import services
 
     if options["stage"] == "create":
@@ -29,26 +35,26 @@ def main(what: str) -> None:
     print(json.dumps({"seconds": seconds, "peak_mb": peak}))
 
 
-def _configure(options: dict[str, Any]) -> None:
+def configure(
+    folder: str, port: int, *, migration_modules: Mapping[str, str] | None = None
+) -> None:
+    """Set Django up, with its registry on the PostgreSQL whose sockets are in *folder*."""
     from mtdd_router import databases
 
     default = {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": "registry",
         "USER": "postgres",
-        "HOST": options["folder"],
-        "PORT": options["port"],
+        "HOST": folder,
+        "PORT": port,
     }
-    modules = (
-        {"depot": "benchmarks.depot.before.migrations"} if options["stage"] == "create" else {}
-    )
     settings.configure(
         DATABASES=databases({"default": default}),
         DATABASE_ROUTERS=["mtdd_router.TenantRouter"],
         INSTALLED_APPS=["mtdd_router", "tenants", *DEPOT],
         TENANT_APPS=DEPOT,
         SHARED_APPS=["mtdd_router", "tenants", *APPS[:-1]],
-        MIGRATION_MODULES=modules,
+        MIGRATION_MODULES=dict(migration_modules or {}),
         USE_TZ=True,
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     )

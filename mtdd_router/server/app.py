@@ -103,6 +103,7 @@ class _Worker:
             dsn,
             size=config.data_connections(worker),
             queue_size=config.queue_size,
+            tenants=config.tenants_per_connection,
             settings=_session_settings(config),
         )
         self._sessions = Sessions(

@@ -84,6 +84,12 @@ class ServerConfig(BaseModel):
         description="PostgreSQL connections of the whole server at most; "
         f"{CONTROL_CONNECTIONS} of each worker are its own",
     )
+    tenants_per_connection: int = Field(
+        500,
+        ge=1,
+        description="how many tenants one of them serves before it is replaced: PostgreSQL "
+        "keeps in memory what it has seen of each, some 20 kB a table",
+    )
     workers: int = Field(1, ge=1, le=256, description="worker processes that share the address")
     queue_size: int = Field(
         1000, ge=0, description="requests of a worker that may wait for a connection"

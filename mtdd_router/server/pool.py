@@ -2,7 +2,8 @@
 
 Invariants: never more than ``size`` connections are open or opening; a
 connection is idle in the pool or lent to one session, never both; one that is
-lost, was cancelled, or is in doubt is closed instead of lent again.
+lost, was cancelled, or is in doubt is closed instead of lent again. So is one that
+has served many tenants, for PostgreSQL never forgets a relation that it has seen.
 """
 
 import asyncio
@@ -43,6 +44,15 @@ class Backend(PostgresConnection):
     profile: Profile | None = None
     _declared: frozenset[str] = frozenset()
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._served: set[str] = set()
+
+    @property
+    def tenants(self) -> int:
+        """How many tenants it has served."""
+        return len(self._served)
+
     def start_switch(self, profile: Profile) -> tuple[bytes, int]:
         """Return the messages that switch to *profile*, and their number of commands.
 
@@ -51,6 +61,7 @@ class Backend(PostgresConnection):
         messages = profile.switch(self._declared)
         self.profile = None
         self._declared |= {name for name, _ in profile.settings}
+        self._served.add(profile.role)
         return messages
 
 
@@ -67,15 +78,23 @@ class BackendPool:
         dsn: where PostgreSQL is, and as whom to log in.
         size: the bound on connections.
         queue_size: how many requests may wait for one.
+        tenants: how many tenants one serves before it is closed.
         settings: startup parameters of each connection.
     """
 
     def __init__(
-        self, dsn: Dsn, *, size: int, queue_size: int, settings: Mapping[str, str]
+        self,
+        dsn: Dsn,
+        *,
+        size: int,
+        queue_size: int,
+        tenants: int,
+        settings: Mapping[str, str],
     ) -> None:
         self._dsn = dsn
         self._size = size
         self._queue_size = queue_size
+        self._tenants = tenants
         self._settings = {"application_name": _APPLICATION_NAME, **settings}
         self._idle: OrderedDict[Backend, None] = OrderedDict()
         self._waiters: deque[_Waiter] = deque()
@@ -127,7 +146,8 @@ class BackendPool:
     def release(self, backend: Backend) -> None:
         """Take back a connection that is idle and clean."""
         self._lent.discard(backend)
-        if backend.lost is not None or backend.cancelled or backend.status != b"I":
+        in_doubt = backend.lost is not None or backend.cancelled or backend.status != b"I"
+        if in_doubt or backend.tenants >= self._tenants:
             self._close(backend)
             return
         if self._waiters and self._serve(backend):

@@ -1,6 +1,7 @@
 """The shard server as a process: starting, refusing, draining, surviving."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -301,6 +302,25 @@ def test_a_second_signal_ends_the_drain(
         assert server.process.poll() is None
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(10) == 0
+
+
+def test_a_connection_that_has_served_many_tenants_is_replaced(
+    start_server: StartServer, new_placement: NewPlacement
+) -> None:
+    server = start_server(tenants_per_connection=2)
+    for tenant in ("abc", "xyz"):
+        server.admin().create_namespace(new_placement(tenant))
+
+    def backend(tenant: str) -> bytes:
+        with session(server.address, tenant) as mine:
+            answer = mine.run("SELECT 'process ' || pg_backend_pid()").messages
+        found = re.search(rb"process \d+", answer)
+        assert found
+        return found[0]
+
+    first = backend("abc")
+    assert [backend(tenant) for tenant in ("abc", "abc", "xyz")] == [first] * 3
+    assert backend("abc") != first
 
 
 # Workers
