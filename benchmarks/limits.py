@@ -1,11 +1,13 @@
 """``python -m benchmarks.limits``: what each further tenant costs PostgreSQL itself.
 
 One shard is filled step by step. At each step stand the size of the catalogs, the locks
-that dropping one tenant takes, and what it costs a backend connection to serve some of the
-tenants, each with queries on four tables, then with the same again.
+that dropping one tenant takes, what it costs a backend connection to serve some of the
+tenants, each with queries on four tables, then with the same again, and how long
+archiving one tenant takes: pg_dump reads the catalogs of the whole database.
 """
 
 import argparse
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from benchmarks import servers
 from benchmarks.migrating import ROOT, timed
 from benchmarks.scale_side import configure
 
-SERVED = 500
+# Fewer than a backend connection serves before it is replaced.
+SERVED = 400
 COLUMNS = (
     "tenants",
     "relations",
@@ -28,6 +31,7 @@ COLUMNS = (
     "queries, ms",
     "again, ms",
     "backend, KB a tenant",
+    "archive, s",
 )
 
 
@@ -58,6 +62,7 @@ def main() -> None:
                 before = _backend_bytes(connection)
                 seconds = [timed(lambda: _serve(SERVED)) for _ in range(2)]
                 served = _backend_bytes(connection) - before
+                archive = timed(_archive)
             table.add_row(
                 f"{size:,}",
                 f"{_ask(connection, 'SELECT count(*) FROM pg_class'):,}",
@@ -66,6 +71,7 @@ def main() -> None:
                 str(_locks(connection)),
                 *(f"{1e3 * each / SERVED:.2f}" for each in seconds),
                 f"{served / SERVED / 1e3:.0f}",
+                f"{archive:.1f}",
             )
     Console().print(table)
 
@@ -105,6 +111,13 @@ def _serve(tenants: int) -> None:
                 codename="none", content_type__app_label=""
             )
         )
+
+
+def _archive() -> None:
+    from tenants import services
+
+    with tempfile.TemporaryDirectory() as folder:
+        services.archive_tenant("t00000", Path(folder) / "archive")
 
 
 def _backend_bytes(connection: "psycopg.Connection[Any]") -> int:
