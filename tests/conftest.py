@@ -44,6 +44,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1,
         help="how often each victim is killed in each operation (default: %(default)s)",
     )
+    parser.addoption(
+        "--storm",
+        type=float,
+        default=5.0,
+        help="how long many work on many tenants at once, in seconds (default: %(default)s)",
+    )
+
+
+@pytest.fixture
+def storm(request: pytest.FixtureRequest) -> float:
+    """How long many shall work on many tenants at once, in seconds."""
+    return float(request.config.getoption("--storm"))
 
 
 @pytest.fixture
