@@ -160,8 +160,9 @@ class _Supervisor:
             if self._stopping.is_set():
                 return
             code = worker.process.exitcode
-            if not was_ready:
-                # What keeps it from starting will keep the next one from it.
+            if not was_ready and code != -signal.SIGKILL:
+                # What keeps it from starting will keep the next one from it, unless it
+                # was killed from outside.
                 log.error("worker_failed_to_start", worker=index, exit_code=code)
                 self._failed = True
                 self._stop()

@@ -336,11 +336,12 @@ def registry_locks() -> int:
 
 
 def everything(site: Site) -> dict[str, Any]:
-    """Return each tenant's state, schema and rows."""
+    """Return each tenant's state, migrations, schema and rows."""
     schemas = survey(tenants(), SchemaDetail.FACTS).states
     return {
         tenant.name: (
             tenant.state,
+            schemas[tenant.name].applied,
             schemas[tenant.name].facts,
             site.ask(f'SELECT username FROM "{tenant.namespace}".auth_user'),
         )

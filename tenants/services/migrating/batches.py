@@ -15,7 +15,6 @@ from typing import Final
 from django.apps.registry import Apps
 from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
@@ -29,6 +28,7 @@ from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_locks
 from tenants.services.migrating.aliases import migrating_connection
 from tenants.services.migrating.differences import differences
+from tenants.services.migrating.executing import WholeExecutor
 from tenants.services.migrating.planning import Plan
 from tenants.services.migrating.recipes import CodeStage, Recipe
 from tenants.services.migrating.results import MigrationOutcome, MigrationResult
@@ -260,8 +260,8 @@ class _Recorder(MigrationRecorder):
         """Do nothing: the table is there."""
 
 
-class _Executor(MigrationExecutor):
-    """Django's executor for single migrations, which need no graph of all."""
+class _Executor(WholeExecutor):
+    """An executor for single migrations, which need no graph of all."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection

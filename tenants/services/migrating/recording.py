@@ -16,13 +16,13 @@ from django.apps.registry import Apps
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 from django.db.migrations import Migration
-from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ModelState, ProjectState
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.types import SchemaDetail, ScriptPart, applied_digest
 from tenants.errors import MigrationFailed
+from tenants.services.migrating.executing import WholeExecutor
 from tenants.services.migrating.operations import extensions_of, is_reproducible, runs_sql
 from tenants.services.migrating.planning import MigrationTarget, plan_for
 from tenants.services.migrating.recipes import Recipe, Step, make_stages
@@ -132,8 +132,8 @@ class _Recorder(MigrationRecorder):
         self._recording.noted(app, name, added=False)
 
 
-class _Executor(MigrationExecutor):
-    """Django's executor, telling the recording where a migration begins and ends.
+class _Executor(WholeExecutor):
+    """An executor that tells the recording where a migration begins and ends.
 
     Attributes:
         rowless: whether no table has a row yet.

@@ -374,6 +374,15 @@ def test_a_crashed_worker_is_replaced(start_server: StartServer) -> None:
     assert server.stop() == 0
 
 
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(start_server: StartServer) -> None:
+    server = start_server(workers=2, listening=False)
+    wait_until(lambda: len(workers_of(server)) == 2)
+    workers_of(server)[0].kill()
+    server.wait_event("worker_crashed")
+    server.wait_event("listening")
+    assert server.stop() == 0
+
+
 def test_no_worker_outlives_a_killed_parent(start_server: StartServer) -> None:
     server = start_server(workers=2)
     workers = workers_of(server)

@@ -6,12 +6,17 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 from django.db import connections
+from django.db.migrations.recorder import MigrationRecorder
 
 from mtdd_router.context import maintenance
+from mtdd_router.types import SchemaDetail
 from tenants import services
+from tenants.errors import MigrationFailed
 from tenants.models import MigrationRun, Tenant
 from tenants.services import MigrationTarget
+from tenants.services.migrating.survey import survey
 from tests.integration.tenants.conftest import kill
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -65,3 +70,24 @@ def test_a_run_whose_shard_dies_fails_its_tenants_and_is_resumed(spare_shard, sp
     assert (run.state, run.counts()["migrated"]) == ("finished", 4)
     assert {applied(name) for name in names} == {1}
     assert not [t for t in threading.enumerate() if t.name.startswith("migrate")]
+
+
+@pytest.mark.parametrize("recorded", ["record_applied", "record_unapplied"])
+def test_a_migration_without_its_row_is_not_kept(tenant_factory, monkeypatch, recorded):
+    tenant = tenant_factory("abc", shard="shard1")
+    ways = [ZERO, MigrationTarget("flights")]
+    if recorded == "record_applied":
+        services.migrate_tenant(tenant, ways.pop(0))
+        ways.append(ZERO)
+    before = survey([tenant], SchemaDetail.FACTS).states["abc"].facts
+    with monkeypatch.context() as patch:
+        patch.setattr(MigrationRecorder, recorded, _refuse)
+        with pytest.raises(MigrationFailed, match="no row"):
+            services.migrate_tenant(tenant, ways[0])
+    assert survey([tenant], SchemaDetail.FACTS).states["abc"].facts == before
+    for target in ways:
+        assert services.migrate_tenant(tenant, target)
+
+
+def _refuse(*_):
+    raise RuntimeError("no row today")
