@@ -7,6 +7,7 @@ what to do.
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from django.apps import apps
@@ -113,6 +114,17 @@ class MTDDSettings:
     def deletion_grace(self) -> float:
         """Seconds for which a deleted tenant can be brought back (MTDD_DELETION_GRACE)."""
         return _get("MTDD_DELETION_GRACE", 7 * 24 * 3600.0)
+
+    @property
+    def archive_root(self) -> Path | None:
+        """The folder for archives that jobs write, None for none (MTDD_ARCHIVE_ROOT)."""
+        root = _get("MTDD_ARCHIVE_ROOT", cast(str | Path | None, None))
+        return Path(root) if root else None
+
+    @property
+    def task_backend(self) -> str:
+        """The alias in TASKS that jobs are handed to, empty for none (MTDD_TASK_BACKEND)."""
+        return _get("MTDD_TASK_BACKEND", "default")
 
     @property
     def static_aliases(self) -> Mapping[str, dict[str, Any]]:

@@ -1,19 +1,24 @@
 """System checks of the registry: where its tables live, and what its rows say.
 
 Ids: tenants.E001 (the registry among the tenant apps), tenants.E002 (its database is
-not PostgreSQL), tenants.E003 (a tenant's name is a static alias; with --database).
+not PostgreSQL), tenants.E003 (a tenant's name is a static alias; with --database),
+tenants.E004 (MTDD_ARCHIVE_ROOT is no absolute path), tenants.E005 (MTDD_TASK_BACKEND is
+not in TASKS).
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db import Error as DatabaseError
 
 from mtdd_router.conf import mtdd_settings
 
-__all__ = ["check_database", "check_names", "check_placement"]
+__all__ = ["check_database", "check_jobs", "check_names", "check_placement"]
 
 
 @register(Tags.models)
@@ -44,6 +49,25 @@ def check_database(**_: Any) -> list[CheckMessage]:
             id="tenants.E002",
         )
     ]
+
+
+@register()
+def check_jobs(**_: Any) -> Iterator[CheckMessage]:
+    """Refuse a folder that would be another one for each process, and an unknown backend."""
+    root = getattr(settings, "MTDD_ARCHIVE_ROOT", None)
+    if root and not (isinstance(root, str | os.PathLike) and Path(root).is_absolute()):
+        yield Error(
+            f"MTDD_ARCHIVE_ROOT = {root!r} is no absolute path.",
+            hint="Give the full path of a folder that the workers can write.",
+            id="tenants.E004",
+        )
+    alias = getattr(settings, "MTDD_TASK_BACKEND", "")
+    if alias and alias not in getattr(settings, "TASKS", ()):
+        yield Error(
+            f"MTDD_TASK_BACKEND = {alias!r} is not in TASKS.",
+            hint="Name one of TASKS, which Django has from 6.0 on, or '' for none.",
+            id="tenants.E005",
+        )
 
 
 @register(Tags.database)

@@ -18,6 +18,7 @@
      +-- ProgramMissing                 (also LookupError)
      +-- InvalidArchive                 (also ValueError)
      +-- PathNotWritable                (also ValueError)
+     +-- JobError
      +-- TenantError
           +-- TenantAlreadyExists
           +-- TenantBusy
@@ -45,6 +46,7 @@ __all__ = [
     "InvalidShard",
     "InvalidShardAddress",
     "InvalidTenantList",
+    "JobError",
     "MigrationFailed",
     "MigrationRunError",
     "NoShardAvailable",
@@ -131,6 +133,10 @@ class InvalidArchive(MTDDError, ValueError):
 
 class PathNotWritable(MTDDError, ValueError):
     """Nothing can be written there, or something is there already."""
+
+
+class JobError(MTDDError):
+    """The job cannot be requested, handed over or retried."""
 
 
 class TenantAlreadyExists(TenantError):

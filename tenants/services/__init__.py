@@ -29,6 +29,17 @@ from tenants.services.deletion import (
 )
 from tenants.services.execution import run_for_tenant
 from tenants.services.findings import Finding, FindingKind, ShardReport
+from tenants.services.jobs.queue import (
+    archive_folder,
+    note_interrupted,
+    request_archive,
+    request_clone,
+    request_creation,
+    request_migration,
+    request_resumption,
+    retry_job,
+)
+from tenants.services.jobs.worker import do_jobs, do_waiting_jobs
 from tenants.services.migrating.batches import Limits
 from tenants.services.migrating.differences import Difference
 from tenants.services.migrating.drift import SchemaCheck, check_schemas
@@ -82,6 +93,7 @@ __all__ = [
     "SchemaCheck",
     "ShardReport",
     "ShardStatus",
+    "archive_folder",
     "archive_tenant",
     "check_schemas",
     "check_shards",
@@ -89,6 +101,8 @@ __all__ = [
     "create_tenant",
     "create_tenants",
     "delete_tenant",
+    "do_jobs",
+    "do_waiting_jobs",
     "drop_redirect",
     "due_tenants",
     "edit_shard",
@@ -102,6 +116,7 @@ __all__ = [
     "migrate_tenant",
     "migrate_tenants",
     "move_addresses",
+    "note_interrupted",
     "plan_migrations",
     "purge_tenant",
     "purge_tenants",
@@ -109,8 +124,14 @@ __all__ = [
     "register_shard",
     "remove_shard",
     "rename_tenant",
+    "request_archive",
+    "request_clone",
+    "request_creation",
+    "request_migration",
+    "request_resumption",
     "restore_tenant",
     "resume_migrations",
+    "retry_job",
     "run_for_tenant",
     "tenant_sizes",
     "undelete_tenant",

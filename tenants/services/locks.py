@@ -18,9 +18,17 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from mtdd_router.errors import RegistryUnavailable
 from tenants.errors import TenantBusy
 
-__all__ = ["many_operations", "migration_run_lock", "tenant_lock", "tenant_locks"]
+__all__ = [
+    "job_lock",
+    "many_operations",
+    "migration_run_lock",
+    "tenant_lock",
+    "tenant_locks",
+    "unlocked_jobs",
+]
 
 _TENANT: Final = "mtdd:tenant:"
+_JOB: Final = "mtdd:job:"
 _RUN: Final = "mtdd:migration run"
 _LOCK: Final = (
     "SELECT key FROM unnest(%s::text[]) AS key"
@@ -66,6 +74,27 @@ def migration_run_lock() -> Iterator[bool]:
     """
     with _locks([_RUN]) as held:
         yield bool(held)
+
+
+@contextmanager
+def job_lock(job: int) -> Iterator[bool]:
+    """Hold the right to do the job of that number, or learn that somebody else has it.
+
+    Raises: as `tenant_lock`, but not TenantBusy.
+    """
+    with _locks([f"{_JOB}{job}"]) as held:
+        yield bool(held)
+
+
+def unlocked_jobs(jobs: Iterable[int]) -> list[int]:
+    """Return those of *jobs* whose locks nobody has, and hold these.
+
+    That is until the end of the transaction of the registry's database in which it is called.
+    """
+    keys = {f"{_JOB}{job}": job for job in jobs}
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute(_LOCK, [list(keys)])
+        return [keys[row[0]] for row in cursor.fetchall()]
 
 
 @contextmanager

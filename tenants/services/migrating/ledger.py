@@ -4,9 +4,6 @@ Invariant: who writes here holds the lock of migration runs. So a run that says 
 while somebody else has the lock is under way, and any other one's process has died.
 """
 
-import getpass
-import os
-import socket
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -17,6 +14,7 @@ from tenants.errors import MigrationRunError
 from tenants.models import MigrationItem, MigrationRun, Tenant
 from tenants.services.migrating.planning import MigrationTarget
 from tenants.services.migrating.results import MigrationOutcome, MigrationResult
+from tenants.services.operator import operator
 
 __all__ = ["Ledger", "run_under_way"]
 
@@ -45,26 +43,30 @@ class Ledger:
                 app_label=target.app_label,
                 migration=target.migration,
                 fake=target.fake,
-                operator=_operator(),
+                operator=operator(),
                 tenants=tenants,
             )
         )
 
     @classmethod
-    def resume(cls) -> "Ledger":
-        """Take up the last run that has tenants left.
+    def resume(cls, run: int | None = None) -> "Ledger":
+        """Take up the last run, which has tenants left; it must be *run*, if that is given.
 
         Raises:
-            MigrationRunError: if there is none.
+            MigrationRunError: if there is nothing left of it, or it is another one.
         """
         _note_the_dead()
         last = MigrationRun.objects.first()
+        if run is not None and (last is None or last.pk != run):
+            raise MigrationRunError(
+                f"Migration run #{run} is not the last one any more; start a new one."
+            )
         if last is None or not last.items.filter(state__in=_LEFT).exists():
             raise MigrationRunError(
                 "No migration run has tenants left; there is nothing to resume."
             )
         last.state = MigrationRun.State.RUNNING
-        last.operator, last.finished_at = _operator(), None
+        last.operator, last.finished_at = operator(), None
         last.save(update_fields=("state", "operator", "finished_at"))
         return cls(last, resumed=True)
 
@@ -134,11 +136,3 @@ def _note_the_dead() -> None:
     MigrationRun.objects.filter(state=MigrationRun.State.RUNNING).update(
         state=MigrationRun.State.INTERRUPTED
     )
-
-
-def _operator() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}, process {os.getpid()}"

@@ -44,6 +44,7 @@ def migrate_tenants(
     parallel: int = DEFAULT_PARALLEL,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
     canary: int = 0,
+    on_run: Callable[[int], None] = lambda _: None,
     on_result: OnResult = lambda _: None,
 ) -> list[MigrationResult]:
     """Migrate *tenants*, and return a result for each that was begun.
@@ -54,6 +55,7 @@ def migrate_tenants(
         parallel: how many batches at a time on each shard.
         limits: on waiting and failing.
         canary: so many first; the others only if none of these fails.
+        on_run: called with the number of the run in the ledger, before it begins.
         on_result: called with each result as it comes, one call at a time.
 
     Raises:
@@ -64,11 +66,13 @@ def migrate_tenants(
     chosen = list(tenants)
     with _the_only_run():
         ledger = Ledger.begin(target, len(chosen))
+        on_run(ledger.run.pk)
         return _Run(ledger, parallel, limits, on_result).work(chosen, canary)
 
 
 def resume_migrations(
     *,
+    run: int | None = None,
     parallel: int = DEFAULT_PARALLEL,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
     on_begin: Callable[[list[Tenant]], None] = lambda _: None,
@@ -76,15 +80,16 @@ def resume_migrations(
 ) -> list[MigrationResult]:
     """Go on with the last run where it stopped, and try its failures again.
 
-    *on_begin* is called with the tenants that are left; the other arguments are those
-    of `migrate_tenants`.
+    *run* is the number that it must have, if it matters; *on_begin* is called with the
+    tenants that are left; the other arguments are those of `migrate_tenants`.
 
     Raises:
-        MigrationRunError: if there is nothing to resume, or another run is under way.
+        MigrationRunError: if there is nothing to resume, another run is under way, or the
+            last one is not *run*.
         KeyboardInterrupt: after the batches at hand are finished.
     """
     with _the_only_run():
-        ledger = Ledger.resume()
+        ledger = Ledger.resume(run)
         left = ledger.left()
         on_begin(left)
         return _Run(ledger, parallel, limits, on_result).work(left)

@@ -1,5 +1,8 @@
 """The registry's system checks."""
 
+from pathlib import Path
+
+import pytest
 from django.db import connections
 from django.test import override_settings
 
@@ -28,3 +31,24 @@ def test_a_registry_on_another_database_than_postgresql_is_refused(monkeypatch):
 def test_names_are_looked_at_only_if_the_database_may_be_asked():
     assert checks.check_names(databases=None) == []
     assert checks.check_names(databases=["other"]) == []
+
+
+@pytest.mark.parametrize("root", ["archives", Path("archives"), 5])
+def test_archives_go_to_an_absolute_path(root):
+    with override_settings(MTDD_ARCHIVE_ROOT=root):
+        (message,) = checks.check_jobs()
+    assert message.id == "tenants.E004"
+
+
+def test_jobs_need_neither_archives_nor_tasks():
+    assert list(checks.check_jobs()) == []
+    with override_settings(MTDD_ARCHIVE_ROOT="/srv/archives", MTDD_TASK_BACKEND=""):
+        assert list(checks.check_jobs()) == []
+
+
+def test_the_task_backend_is_one_of_tasks():
+    with override_settings(MTDD_TASK_BACKEND="tenants"):
+        (message,) = checks.check_jobs()
+        assert message.id == "tenants.E005"
+        with override_settings(TASKS={"tenants": {"BACKEND": "some.Backend"}}):
+            assert list(checks.check_jobs()) == []
