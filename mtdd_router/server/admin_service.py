@@ -18,9 +18,9 @@ from psycopg.conninfo import make_conninfo
 
 from mtdd_router.errors import InvalidTenantName
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
-from mtdd_router.server.admin_connection import AdminConnection
+from mtdd_router.server.admin_connections import AdminConnections
 from mtdd_router.server.auth import Authorize, Permission
-from mtdd_router.server.config import ServerConfig
+from mtdd_router.server.config import ADMIN_CONNECTIONS, ServerConfig
 from mtdd_router.server.control import AsyncConnection, connect
 from mtdd_router.server.identifiers import InvalidIdentifier
 from mtdd_router.server.inventory import Inventory
@@ -105,13 +105,15 @@ class ShardAdminService:
         self._authorize = authorize
         self._pool_size = pool_size
         self._load = load
-        self._connection = AdminConnection(
-            config.dsn.get_secret_value(), config.postgres.connect_timeout
+        self._connections = AdminConnections(
+            config.dsn.get_secret_value(),
+            config.postgres.connect_timeout,
+            size=ADMIN_CONNECTIONS,
         )
 
     async def close(self) -> None:
         """Close what is kept open between calls."""
-        await self._connection.close()
+        await self._connections.close()
 
     async def GetInfo(  # noqa: N802 - the names are the protocol's
         self, request: admin_pb.GetInfoRequest, context: Context
@@ -268,7 +270,7 @@ class ShardAdminService:
         started = asyncio.get_running_loop().time()
         failure = ""
         try:
-            async with self._connection.use() as (connection, shard_id):
+            async with self._connections.use() as (connection, shard_id):
                 yield Namespaces(
                     connection, shard_id, extension_schema=self._config.extension_schema
                 )

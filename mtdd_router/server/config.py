@@ -28,11 +28,12 @@ from mtdd_router.errors import ConfigurationError
 from mtdd_router.server.postgres.dsn import Dsn
 from mtdd_router.wire.address import Address
 
-__all__ = ["CONTROL_CONNECTIONS", "ServerConfig", "load_config"]
+__all__ = ["ADMIN_CONNECTIONS", "ServerConfig", "load_config"]
 
-# One connection of a worker listens to placement changes and looks placements
-# up; one is opened while an administrative call runs.
-CONTROL_CONNECTIONS: Final = 2
+# How many administrative calls of a worker run at a time; connections are open while they do.
+ADMIN_CONNECTIONS: Final = 2
+# Beside those, one listens to placement changes and looks placements up.
+_OWN_CONNECTIONS: Final = ADMIN_CONNECTIONS + 1
 _PREFIX: Final = "MTDD_SHARD_"
 # The client's token, which a Django project may keep in the same environment.
 _CLIENT_VARIABLES: Final = frozenset({"MTDD_SHARD_TOKEN"})
@@ -82,7 +83,7 @@ class ServerConfig(BaseModel):
         ge=1,
         le=10_000,
         description="PostgreSQL connections of the whole server at most; "
-        f"{CONTROL_CONNECTIONS} of each worker are its own",
+        f"{_OWN_CONNECTIONS} of each worker are its own",
     )
     tenants_per_connection: int = Field(
         500,
@@ -142,11 +143,11 @@ class ServerConfig(BaseModel):
 
     def _pool_problems(self) -> list[str]:
         problems = []
-        least = (CONTROL_CONNECTIONS + 1) * self.workers
+        least = (_OWN_CONNECTIONS + 1) * self.workers
         if self.pool_size < least:
             problems.append(
                 f"pool_size: {self.pool_size} is too few for {self.workers} worker(s): each needs "
-                f"{CONTROL_CONNECTIONS + 1} at least, {CONTROL_CONNECTIONS} of them for itself; "
+                f"{_OWN_CONNECTIONS + 1} at least, {_OWN_CONNECTIONS} of them for itself; "
                 f"give {least} or more"
             )
         if self.listen_address.is_unix and self.workers > 1:
@@ -239,7 +240,7 @@ class ServerConfig(BaseModel):
         The shares of all workers and their control connections add up to pool_size.
         """
         share, rest = divmod(self.pool_size, self.workers)
-        return share + (1 if worker < rest else 0) - CONTROL_CONNECTIONS
+        return share + (1 if worker < rest else 0) - _OWN_CONNECTIONS
 
 
 def load_config(

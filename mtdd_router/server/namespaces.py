@@ -25,6 +25,8 @@ from mtdd_router.types import Isolation, Placement, ScriptPart, TenantState
 __all__ = ["AlreadyExists", "Namespaces", "NotPossible"]
 
 _LOCK_TIMEOUT: Final = 5.0
+# The first half of the keys of advisory locks on tenants' databases.
+_DATABASES_LOCK: Final = 0x6D746462
 _ROLE_GRANTS_HAVE_OPTIONS: Final = 160000
 
 
@@ -223,12 +225,16 @@ class Namespaces:
                 f"Role {quoted} may not create databases, which database isolation needs; "
                 f"run: ALTER ROLE {quoted} CREATEDB;"
             )
-        async with self.transaction():
-            stored = await self._place(placement, TenantState.CREATING)
-            if stored.state is not TenantState.CREATING:
-                return stored
-            await self._make_role(stored.role)
-        await self._make_database(stored)
+        async with self._alone_with(placement.namespace):
+            async with self.transaction():
+                stored = await self._place(placement, TenantState.CREATING)
+                if stored.state is not TenantState.CREATING:
+                    return stored
+                await self._make_role(stored.role)
+            await self._make_database(stored)
+            return await self._finish_database(placement, stored)
+
+    async def _finish_database(self, placement: Placement, stored: Placement) -> Placement:
         async with self.transaction():
             cursor = await self.connection.execute(
                 "UPDATE mtdd.placement SET state = %s, changed_at = now()"
@@ -240,6 +246,19 @@ class Namespaces:
         if row is None:
             raise NotPossible(f"Tenant {stored.tenant!r} was changed while it was being created.")
         return placement_from_row(row)
+
+    @asynccontextmanager
+    async def _alone_with(self, database: str) -> AsyncIterator[None]:
+        """Let nobody else make or drop the database: no transaction can keep them from it."""
+        key = (_DATABASES_LOCK, database)
+        await self.connection.execute(
+            "SELECT pg_catalog.pg_advisory_lock(%s, pg_catalog.hashtext(%s))", key
+        )
+        yield
+        # An exception closes the connection, and ends the lock with it.
+        await self.connection.execute(
+            "SELECT pg_catalog.pg_advisory_unlock(%s, pg_catalog.hashtext(%s))", key
+        )
 
     async def _make_database(self, placement: Placement) -> None:
         database, role = sql.Identifier(placement.namespace), sql.Identifier(placement.role)
@@ -310,7 +329,8 @@ class Namespaces:
                 [tenant],
             )
         if placement.isolation is Isolation.DATABASE:
-            await self._drop_database(placement.namespace)
+            async with self._alone_with(placement.namespace):
+                await self._drop_database(placement.namespace)
         async with self.transaction(f"Tenant {tenant!r}"):
             await self.connection.execute("DELETE FROM mtdd.placement WHERE tenant = %s", [tenant])
             statements = await self._drop_role_statements(placement.role)
@@ -335,7 +355,8 @@ class Namespaces:
         dropped = False
         if (owner := await self._database_owner(name)) is not None:
             await self._require_mark("database", name, owner)
-            await self._drop_database(name)
+            async with self._alone_with(name):
+                await self._drop_database(name)
             dropped = True
         async with self.transaction(f"{name!r}"):
             statements = await self._drop_schema_statements(name)

@@ -589,5 +589,5 @@ def test_info_describes_the_shard(
     assert info.postgres_version == postgres.info.parameter_status("server_version")
     assert info.tenants == 1
     assert info.database_bytes > 1_000_000
-    assert info.pool_size == 18
+    assert info.pool_size == 17
     assert (info.pool_busy, info.sessions) == (0, 0)

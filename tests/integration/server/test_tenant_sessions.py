@@ -70,7 +70,7 @@ def small_stack() -> Iterator[Stack]:
 
     with (
         _stack_folder() as folder,
-        Stack(folder, StackOptions(shards=1, durable=False, pool_size=3)) as running,
+        Stack(folder, StackOptions(shards=1, durable=False, pool_size=4)) as running,
     ):
         yield running
 

@@ -124,7 +124,7 @@ def test_a_missing_file_is_refused_by_its_name(tmp_path: Path) -> None:
         (["--dsn", "service=other"], "dsn: the connection parameter 'service' is not supported"),
         (["--pool-size", "abc"], "pool_size: input should be a valid integer"),
         (["--pool-size", "2"], "pool_size: 2 is too few for 1 worker(s)"),
-        (["--pool-size", "5", "--workers", "2"], "give 6 or more"),
+        (["--pool-size", "7", "--workers", "2"], "give 8 or more"),
         (["--workers", "0"], "workers: input should be greater than or equal to 1"),
         (["--workers", "2", "--address", "unix:/tmp/s"], "workers: 2 workers cannot share a unix"),
         (["--queue-timeout", "0"], "queue_timeout: input should be greater than 0"),
@@ -200,13 +200,13 @@ def test_files_that_hold_no_certificate_are_refused(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in found] == ["tls_certificate", "tls_client_ca"]
 
 
-@pytest.mark.parametrize(("pool", "workers"), [(20, 1), (20, 3), (7, 2), (6, 2)])
+@pytest.mark.parametrize(("pool", "workers"), [(20, 1), (20, 3), (9, 2), (8, 2)])
 def test_the_workers_shares_and_their_own_connections_add_up_to_the_pool(
     pool: int, workers: int
 ) -> None:
     config = load("--pool-size", str(pool), "--workers", str(workers))
     shares = [config.data_connections(worker) for worker in range(workers)]
-    assert sum(shares) + 2 * workers == pool
+    assert sum(shares) + 3 * workers == pool
     assert min(shares) >= 1
     assert max(shares) - min(shares) <= 1
 
