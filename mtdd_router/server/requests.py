@@ -3,13 +3,16 @@
 from typing import Final
 
 from mtdd_router.pb import messages_pb2 as pb
-from mtdd_router.server.statements import ORDINARY, Statement, classify
+from mtdd_router.server.statements import ORDINARY, Statement, classify, prepared_refusal
 from mtdd_router.wire import frontend
 
-__all__ = ["batch_statement", "begin_messages", "expected_of", "one_statement"]
+__all__ = ["BEGIN_REPLIES", "batch_statement", "begin_messages", "expected_of", "one_statement"]
 
 # Replies that each message of a batch ends with, if it succeeds.
 _REPLIES: Final = {"parse": 1, "bind": 1, "describe": 1, "execute": 1, "close": 1}
+
+# Those of what `begin_messages` returns.
+BEGIN_REPLIES: Final = 3
 
 
 def begin_messages(begin: str) -> bytes:
@@ -40,8 +43,13 @@ def batch_statement(batch: pb.Batch) -> Statement:
                 # A named prepared statement stays behind.
                 known.append(Statement(pins=True) if message.parse.name else item)
                 known.append(item)
+                known += _named(message.parse.name)
             case "bind" if message.bind.name:
-                known.append(Statement(pins=True))
+                known += [Statement(pins=True), *_named(message.bind.name)]
+            case "describe" if not message.describe.portal:
+                known += _named(message.describe.name)
+            case "close" if not message.close.portal:
+                known += _named(message.close.name)
     if len(known) == 2 and known[0] is ORDINARY:
         return ORDINARY
     return Statement(
@@ -52,8 +60,15 @@ def batch_statement(batch: pb.Batch) -> Statement:
     )
 
 
+def _named(name: bytes) -> list[Statement]:
+    """Return what is known by the name of a prepared statement."""
+    refusal = prepared_refusal(name.decode("utf-8", "replace"))
+    return [Statement(refusal=refusal)] if refusal else []
+
+
 def expected_of(batch: pb.Batch) -> tuple[int, int]:
-    """Return how many Syncs a batch has, and without any, how many replies it gets."""
+    """Return how many Syncs a batch has, and how many replies what follows the last one gets."""
     kinds = [message.WhichOneof("message") or "" for message in batch.messages]
     syncs = kinds.count("sync")
-    return syncs, 0 if syncs else sum(_REPLIES.get(kind, 0) for kind in kinds)
+    rest = kinds[len(kinds) - kinds[::-1].index("sync") :] if syncs else kinds
+    return syncs, sum(_REPLIES.get(kind, 0) for kind in rest)

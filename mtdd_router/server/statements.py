@@ -18,7 +18,7 @@ import pglast
 from pglast import ast
 from pglast.enums import ObjectType, VariableSetKind
 
-__all__ = ["FORBIDDEN_SETTINGS", "ORDINARY", "Statement", "classify"]
+__all__ = ["FORBIDDEN_SETTINGS", "ORDINARY", "Statement", "classify", "prepared_refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,8 @@ _READ_AS: Final = {
 # The parameters that a tenant cannot choose.
 FORBIDDEN_SETTINGS: Final = frozenset(("role", "session_authorization", "search_path", *_READ_AS))
 _SETTINGS_VIEW: Final = "pg_settings"
+# What the names of the server's own prepared statements begin with.
+_OWN_PREPARED: Final = "mtdd_"
 _FORBIDDEN_FUNCTIONS: Final = frozenset(
     [
         "query_to_xml",
@@ -194,6 +196,13 @@ def classify(statement: bytes) -> Statement:
     if len(statement) <= _CACHED_BYTES:
         return _parsed_cached(statement)
     return _parsed(statement)
+
+
+def prepared_refusal(name: str) -> str:
+    """Return why a tenant may not use the prepared statement of that name, if it may not."""
+    if not name.startswith(_OWN_PREPARED):
+        return ""
+    return f"the prepared statement {name} is the server's own; give yours another name"
 
 
 def _is_unmarked(statement: bytes) -> bool:
@@ -305,17 +314,24 @@ def _refusal(statement: ast.Node) -> str:
             return f"{statement.name} belongs to the tenant's isolation"
     if isinstance(statement, ast.CopyStmt) and (statement.is_program or statement.filename):
         return "COPY may only use STDIN and STDOUT"
-    for node in _walk(statement):
-        if type(node).__name__.endswith("Stmt") and type(node).__name__ not in _TENANT_KINDS:
-            return f"{type(node).__name__.removesuffix('Stmt')} statements need maintenance"
-        if _sets_by_view(node):
-            return f"{_SETTINGS_VIEW} can only be read: it could set what belongs to the isolation"
-        if isinstance(node, ast.FuncCall):
-            name = _function(node)
-            if name in _FORBIDDEN_FUNCTIONS:
-                return f"the function {name} can run SQL that is hidden from the server"
-            if name == "set_config" and _may_escape(node):
-                return "set_config on that parameter would leave the tenant's role or search path"
+    return next(filter(None, map(_part_refusal, _walk(statement))), "")
+
+
+def _part_refusal(node: ast.Node) -> str:
+    """Return why a tenant may not run what this is a part of, if it may not."""
+    kind = type(node).__name__
+    if kind.endswith("Stmt") and kind not in _TENANT_KINDS:
+        return f"{kind.removesuffix('Stmt')} statements need maintenance"
+    if _sets_by_view(node):
+        return f"{_SETTINGS_VIEW} can only be read: it could set what belongs to the isolation"
+    if isinstance(node, ast.PrepareStmt | ast.ExecuteStmt | ast.DeallocateStmt):
+        return prepared_refusal(node.name or "")
+    if isinstance(node, ast.FuncCall):
+        name = _function(node)
+        if name in _FORBIDDEN_FUNCTIONS:
+            return f"the function {name} can run SQL that is hidden from the server"
+        if name == "set_config" and _may_escape(node):
+            return "set_config on that parameter would leave the tenant's role or search path"
     return ""
 
 

@@ -432,3 +432,22 @@ def test_what_became_of_a_statement_is_told_without_guessing(site, pair, stateme
     assert session.outcome(session.serial + 1) == service_pb.OUTCOME_NOT_RECEIVED
     session.close()
     assert_apart(*pair)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "EXECUTE mtdd_switch('{role}', '{role}', NULL)",
+        "EXPLAIN ANALYZE EXECUTE mtdd_switch('{role}', '{role}', NULL)",
+        "CREATE TABLE u AS EXECUTE mtdd_switch('{role}', '{role}', NULL)",
+        "EXECUTE U&\"mtdd\\005fswitch\"('none', NULL, NULL)",
+        "DEALLOCATE mtdd_switch",
+        "PREPARE mtdd_switch (text, text, text) AS SELECT 1",
+    ],
+)
+def test_the_servers_own_prepared_statement_is_not_the_tenants(pair, site, statement):
+    a, b = pair
+    theirs = site.admin.placements().placements["b"]
+    with pytest.raises(errors.StatementRefused, match="mtdd_switch"):
+        a.execute(statement.format(role=theirs.role))
+    assert_apart(a, b)
