@@ -45,11 +45,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how often each victim is killed in each operation (default: %(default)s)",
     )
     parser.addoption(
+        "--noise",
+        type=int,
+        default=300,
+        help="how many sessions send what is no request (default: %(default)s)",
+    )
+    parser.addoption(
         "--storm",
         type=float,
         default=5.0,
         help="how long many work on many tenants at once, in seconds (default: %(default)s)",
     )
+
+
+@pytest.fixture
+def noise(request: pytest.FixtureRequest) -> int:
+    """How many sessions shall send what is no request."""
+    return int(request.config.getoption("--noise"))
 
 
 @pytest.fixture

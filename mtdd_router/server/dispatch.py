@@ -9,7 +9,12 @@ from typing import Final, NoReturn
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.server.pool import Backend
-from mtdd_router.server.requests import begin_messages, expected_of, one_statement
+from mtdd_router.server.requests import (
+    BEGIN_REPLIES,
+    begin_messages,
+    expected_of,
+    one_statement,
+)
 from mtdd_router.server.statements import Statement
 from mtdd_router.server.targets import Refused, Resolved, error
 from mtdd_router.wire import frontend
@@ -33,8 +38,11 @@ async def send(
     Raises:
         SwitchFailed: before the request was sent.
         Refused: if a tenant's statement cannot be understood.
-        ValueError: if a message of a batch is malformed.
+        ValueError: if a message of a batch is malformed, or out of order.
     """
+    if backend.batch_open and (request.begin or not request.HasField("batch")):
+        # After an error PostgreSQL would pass over it, and never answer.
+        raise ValueError("A batch is open; it ends with a Sync.")
     if request.HasField("batch"):
         await _send_batch(backend, resolved, request)
     elif known.parsed or not resolved.guarded:
@@ -60,7 +68,10 @@ async def refuse(backend: Backend | None, resolved: Resolved, refusal: str) -> N
         Refused: always.
     """
     if backend is not None and backend.in_transaction:
-        backend.send(_FAILURE, syncs=1)
+        if backend.batch_open:
+            backend.send(frontend.SYNC + _FAILURE, syncs=2)
+        else:
+            backend.send(_FAILURE, syncs=1)
         await backend.complete()
     message = f"A statement for tenant {resolved.tenant!r} was refused: {refusal}."
     raise Refused(error(pb.REASON_STATEMENT_REFUSED, message))
@@ -118,9 +129,13 @@ async def _send_batch(backend: Backend, resolved: Resolved, request: pb.SessionR
         await _switch(backend, resolved)
     syncs, replies = expected_of(request.batch)
     data = frontend.batch_bytes(request.batch)
+    if replies and request.batch.messages[-1].WhichOneof("message") != "flush":
+        # PostgreSQL would keep them to itself.
+        data += frontend.FLUSH
     prelude = 0
     if request.begin:
         data, prelude = begin_messages(request.begin) + data, 1
+        replies += 0 if syncs else BEGIN_REPLIES
     backend.send(data, syncs=syncs, replies=replies, prelude=prelude)
 
 

@@ -161,6 +161,9 @@ class BackendPool:
 
     def clean(self, backend: Backend) -> None:
         """Take back a connection whose session left a transaction or other state behind."""
+        if backend.batch_open:
+            self.discard(backend)
+            return
         self.keep(asyncio.get_running_loop().create_task(self._clean(backend)))
 
     def keep(self, task: "asyncio.Task[Any]") -> None:

@@ -65,6 +65,7 @@ class PostgresConnection(asyncio.Protocol):
         self._prelude = 0
         self._syncs = 0
         self._replies = 0
+        self._replies_after = 0
         self._copy_in = False
         self._open_batch = False
         self._chunks: list[bytes] = []
@@ -91,7 +92,7 @@ class PostgresConnection(asyncio.Protocol):
         Args:
             data: whole frontend messages.
             syncs: how many ReadyForQuery the answer ends with.
-            replies: for a batch that ends without Sync, how many replies.
+            replies: to what follows the last Sync of a batch, or to all of it without one.
             prelude: how many CommandComplete to swallow first.
 
         Raises:
@@ -101,11 +102,12 @@ class PostgresConnection(asyncio.Protocol):
             raise ConnectionLost(self.lost)
         # After an error PostgreSQL skips what comes until the next Sync.
         skipping = self._open_batch and self.failed
-        self._replies = 0 if skipping else replies
+        self._replies = 0 if skipping or syncs else replies
+        self._replies_after = replies if syncs else 0
         self._syncs = syncs
         self._prelude = prelude
         self._copy_in = False
-        self._open_batch = syncs == 0
+        self._open_batch = syncs == 0 and (replies > 0 or self._open_batch)
         self.prelude_error = None
         if syncs:
             self.failed = False
@@ -137,6 +139,11 @@ class PostgresConnection(asyncio.Protocol):
     def copying_in(self) -> bool:
         """Whether PostgreSQL waits for the data of a COPY FROM STDIN."""
         return self._copy_in
+
+    @property
+    def batch_open(self) -> bool:
+        """Whether a batch was sent whose Sync is still to come."""
+        return self._open_batch
 
     @property
     def quiet(self) -> bool:
@@ -271,6 +278,9 @@ class PostgresConnection(asyncio.Protocol):
         if kind == _READY:
             self._syncs -= 1
             self._open_batch = False
+            if self._syncs == 0 and self._replies_after:
+                self._replies, self._replies_after = self._replies_after, 0
+                self._open_batch, self.failed = True, False
             self.status = data[position + 5 : position + 6]
         elif kind == _COMPLETE:
             self.tag = data[position + 5 : end - 1]
@@ -295,6 +305,9 @@ class PostgresConnection(asyncio.Protocol):
             self._prelude -= 1
         elif kind == _ERROR and not self.last_words:
             self.prelude_error = data[position:end]
+            if self._syncs == 0:
+                # PostgreSQL passes over the rest, and answers no more.
+                self._prelude = 0
         elif kind == _READY:
             self._prelude = 0
             return position

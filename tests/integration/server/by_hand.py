@@ -11,6 +11,7 @@ import grpc
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.wire.grpc_stream import SESSION_HEADER, ClientStream
+from mtdd_router.wire.status import StatusCode
 
 PATH = "/mtdd.v1.ShardService/Session"
 
@@ -142,6 +143,17 @@ class BareSession:
 
     def send(self, **payload: Any) -> None:
         self.socket.sendall(self.encoded(**payload))
+
+    def send_raw(self, message: bytes) -> None:
+        self.socket.sendall(self._stream.message(message))
+
+    def finish(self) -> StatusCode:
+        """Say that no more requests come, read what is left, and return how it ended."""
+        self._stream.end()
+        self._write()
+        self.wait(lambda: self._stream.status is not None)
+        assert self._stream.status is not None
+        return self._stream.status.code
 
     def encoded(self, **payload: Any) -> bytes:
         return self._stream.message(self._requests.next(**payload).SerializeToString())
