@@ -1,7 +1,8 @@
-"""The admin of shards, tenants and migration runs."""
+"""The admin of shards, tenants, migration runs and jobs."""
 
+from tenants.admin.jobs import JobAdmin
 from tenants.admin.migrations import MigrationRunAdmin
 from tenants.admin.shards import ShardAdmin
 from tenants.admin.tenants import TenantAdmin
 
-__all__ = ["MigrationRunAdmin", "ShardAdmin", "TenantAdmin"]
+__all__ = ["JobAdmin", "MigrationRunAdmin", "ShardAdmin", "TenantAdmin"]

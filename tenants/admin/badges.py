@@ -4,7 +4,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-__all__ = ["UNKNOWN", "badge", "link", "size"]
+__all__ = ["UNKNOWN", "badge", "link", "progress_bar", "size"]
 
 UNKNOWN = "-"
 
@@ -22,3 +22,14 @@ def size(size_bytes: int | None) -> str:
 def link(url: str, text: str) -> SafeString:
     """Return a link."""
     return format_html('<a href="{}">{}</a>', url, text)
+
+
+def progress_bar(done: int, total: int) -> SafeString:
+    """Return how much of *total* is *done*, as a bar and in numbers."""
+    return format_html(
+        '<progress class="mtdd-progress" max="{}" value="{}"></progress> {} / {}',
+        total,
+        done,
+        done,
+        total,
+    )

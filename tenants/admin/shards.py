@@ -11,7 +11,6 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -21,6 +20,7 @@ from tenants import services
 from tenants.admin.badges import UNKNOWN, badge, link, size
 from tenants.admin.base import ServiceAdmin
 from tenants.admin.generics import ModelForm
+from tenants.admin.registry import permitted, user_name
 from tenants.errors import (
     InvalidShard,
     InvalidShardAddress,
@@ -67,6 +67,7 @@ class ShardAdmin(ServiceAdmin[Shard]):
         "version",
     )
     search_fields = ("name", "address")
+    actions = ("migrate_tenants",)
     fieldsets = (
         (None, {"fields": ("name", "address")}),
         (_("New tenants"), {"fields": ("accepts_tenants", "weight")}),
@@ -137,7 +138,7 @@ class ShardAdmin(ServiceAdmin[Shard]):
     @admin.display(description=_("tenants"), ordering="tenants_registered")
     def tenants_there(self, shard: Shard) -> str:
         count = getattr(shard, "tenants_registered", 0)
-        url = reverse("admin:tenants_tenant_changelist", current_app=self.admin_site.name)
+        url = self.url("tenants_tenant_changelist")
         return link(f"{url}?shard__id__exact={shard.pk}", str(count))
 
     @admin.display(description=_("size"))
@@ -157,9 +158,26 @@ class ShardAdmin(ServiceAdmin[Shard]):
             return UNKNOWN
         return f"{info.server_version}, PostgreSQL {info.postgres_version}"
 
+    @admin.action(description=_("Migrate the tenants that live there"), permissions=["migrate"])
+    def migrate_tenants(self, request: HttpRequest, queryset: QuerySet[Shard]) -> Any:
+        names = [shard.name for shard in queryset]
+        return self.ask(
+            request,
+            lambda: services.request_migration(shards=names, requested_by=user_name(request)),
+            *queryset,
+        )
+
+    def has_migrate_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may begin migration runs."""
+        return permitted(request, "tenants.add_migrationrun")
+
     # Services
 
-    def create(self, form: ModelForm[Shard]) -> Shard:
+    def create(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - for jobs
+        form: ModelForm[Shard],
+    ) -> Shard:
         data = form.cleaned_data
         return services.register_shard(
             data["name"],

@@ -1,34 +1,39 @@
-"""The admin of tenants: creating one here provisions it, deleting one twice drops it.
+"""The admin of tenants: what takes long is asked for here, as jobs; deleting one twice drops it.
 
 Placement and isolation cannot be changed once a tenant is there; its name can, which
 renames it through the service.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db import Error as DatabaseError
+from django.db import transaction
 from django.db.models import QuerySet
-from django.forms import FloatField
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 from django.utils.formats import date_format
 from django.utils.timezone import localtime, now
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from mtdd_router.conf import mtdd_settings
-from mtdd_router.errors import InvalidTenantName, ShardError
+from mtdd_router.errors import InvalidTenantName, MTDDError, ShardError
 from mtdd_router.types import Isolation, TenantState
 from tenants import services
 from tenants.admin.badges import badge, link, size
 from tenants.admin.base import ServiceAdmin
-from tenants.admin.generics import ModelChoiceField, ModelForm
-from tenants.errors import MigrationRunError, ShardRegistryError, TenantAlreadyExists
-from tenants.models import Shard, Tenant, TenantRedirect
-from tenants.services import MigrationOutcome
+from tenants.admin.cloning import CloneForm, clone_page
+from tenants.admin.forms import RenameForm, TenantForm
+from tenants.admin.generics import ModelForm
+from tenants.admin.registry import guarded, permitted, user_name
+from tenants.errors import ShardRegistryError, TenantAlreadyExists
+from tenants.models import Job, Tenant, TenantRedirect
 
 __all__ = ["TenantAdmin"]
 
@@ -41,51 +46,6 @@ _KINDS = {
 }
 _SIZE_TIMEOUT = 1.0
 _DAY = 86400.0
-
-
-class ShardChoiceField(ModelChoiceField[Shard]):
-    """A choice of shards that shows where each one is."""
-
-    def label_from_instance(self, obj: Shard) -> str:
-        return f"{obj.name} ({obj.address})"
-
-
-class TenantForm(ModelForm[Tenant]):
-    """A new tenant: where it lives may be left to the placement."""
-
-    shard = ShardChoiceField(
-        Shard.objects.filter(accepts_tenants=True),
-        required=False,
-        label=_("Shard"),
-        empty_label=_("the least loaded one"),
-        help_text=_("Where its data will live. It cannot be changed here later."),
-    )
-
-    class Meta:
-        model = Tenant
-        fields = ("name", "shard", "isolation")
-
-
-class RenameForm(ModelForm[Tenant]):
-    """What can be changed of a tenant: its name."""
-
-    redirect_days = FloatField(
-        label=_("Redirect for days"),
-        required=False,
-        min_value=0,
-        max_value=3650,
-        help_text=_("For so long, requests that name the old one are still served."),
-    )
-
-    class Meta:
-        model = Tenant
-        fields = ("name",)
-        help_texts = {
-            "name": _(
-                "Also its Django alias. Renaming moves no data; code that names the tenant "
-                "must use the new name at once."
-            )
-        }
 
 
 @admin.register(Tenant)
@@ -105,15 +65,21 @@ class TenantAdmin(ServiceAdmin[Tenant]):
     list_per_page = 50
     search_fields = ("name", "namespace")
     search_help_text = _("Search by name or namespace.")
-    actions = ("freeze_selected", "unfreeze_selected", "undelete_selected", "migrate_selected")
+    actions = (
+        "freeze_selected",
+        "unfreeze_selected",
+        "undelete_selected",
+        "migrate_selected",
+        "archive_selected",
+    )
     add_fieldsets = (
         (
             None,
             {
                 "fields": ("name", "shard", "isolation"),
                 "description": _(
-                    "Saving creates the tenant at once: its role and namespace on the shard, "
-                    "then its tables. That takes a second or so."
+                    "Saving asks a worker to create the tenant: its role and namespace on the "
+                    "shard, and its tables. The next page shows how far that is."
                 ),
             },
         ),
@@ -144,6 +110,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         "_unfreeze": "Unfreeze",
         "_undelete": "Undelete",
         "_migrate": "Migrate",
+        "_archive": "Archive",
     }
 
     def get_form(
@@ -182,8 +149,8 @@ class TenantAdmin(ServiceAdmin[Tenant]):
 
     def available_actions(self, obj: Tenant) -> dict[str, str]:
         wanted = {
-            TenantState.ACTIVE: ("_freeze", "_migrate"),
-            TenantState.FROZEN: ("_unfreeze", "_migrate"),
+            TenantState.ACTIVE: ("_freeze", "_migrate", "_archive"),
+            TenantState.FROZEN: ("_unfreeze", "_migrate", "_archive"),
             TenantState.DELETED: ("_undelete",),
         }.get(TenantState(obj.state), ())
         return {name: self.object_actions[name] for name in wanted}
@@ -200,12 +167,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
 
     @admin.display(description=_("shard"), ordering="shard__name")
     def shard_link(self, tenant: Tenant) -> str:
-        url = reverse(
-            "admin:tenants_shard_change",
-            args=(tenant.shard_id,),
-            current_app=self.admin_site.name,
-        )
-        return link(url, tenant.shard.name)
+        return link(self.url("tenants_shard_change", tenant.shard_id), tenant.shard.name)
 
     @admin.display(description=_("former names"))
     def former_names(self, tenant: Tenant) -> str:
@@ -237,32 +199,26 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         self.for_each(request, queryset, lambda t: services.undelete_tenant(t.name), "Undeleted")
 
     @admin.action(description=_("Migrate to the newest migrations"), permissions=["change"])
-    def migrate_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
-        try:
-            results = services.migrate_tenants(queryset.select_related("shard"))
-        except MigrationRunError as exc:
-            self.message_user(request, str(exc), messages.ERROR)
-            return
-        good = (MigrationOutcome.MIGRATED, MigrationOutcome.UNCHANGED)
-        for result in results:
-            if result.outcome not in good:
-                level = (
-                    messages.ERROR
-                    if result.outcome is MigrationOutcome.FAILED
-                    else messages.WARNING
-                )
-                self.message_user(request, f"{result.tenant}: {result.error}", level)
-        done = [result for result in results if result.outcome in good]
-        if done:
-            changed = sum(1 for result in done if result.changed)
-            text = ngettext(
-                "%(count)d tenant is at the newest migrations (%(changed)d had some to apply).",
-                "%(count)d tenants are at the newest migrations (%(changed)d had some to apply).",
-                len(done),
-            )
-            self.message_user(request, text % {"count": len(done), "changed": changed})
+    def migrate_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> Any:
+        names = [tenant.name for tenant in queryset]
+        return self.ask(
+            request,
+            lambda: services.request_migration(tenants=names, requested_by=user_name(request)),
+            *queryset,
+        )
 
-    def act(self, obj: Tenant, action: str) -> str:
+    @admin.action(description=_("Archive: write each to a file"), permissions=["change"])
+    def archive_selected(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
+        user = user_name(request)
+        self.for_each(
+            request,
+            queryset,
+            lambda t: services.request_archive(t.name, requested_by=user),
+            "Archives asked for",
+        )
+
+    def act(self, request: HttpRequest, obj: Tenant, action: str) -> str | Job:
+        user = user_name(request)
         if action == "_freeze":
             services.freeze_tenant(obj.name)
             return f"Tenant {obj.name} is frozen: it answers no queries until it is unfrozen."
@@ -272,17 +228,58 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         if action == "_undelete":
             tenant = services.undelete_tenant(obj.name)
             return f"Tenant {tenant.name} is {tenant.state} again; migrate it if others were."
-        changed = services.migrate_tenant(obj)
-        return f"Tenant {obj.name} is at the newest migrations; {len(changed)} were applied."
+        if action == "_archive":
+            return services.request_archive(obj.name, requested_by=user)
+        return services.request_migration(tenants=[obj.name], requested_by=user)
+
+    def links(self, request: HttpRequest, obj: Tenant) -> Sequence[tuple[str, str]]:
+        links = []
+        if _is_in_use(obj) and self.may_clone(request, obj):
+            links.append((self.url("tenants_tenant_clone", obj.pk), gettext("Clone")))
+        if permitted(request, "tenants.view_job"):
+            jobs = self.url("tenants_job_changelist")
+            links.append((f"{jobs}?{urlencode({'q': obj.name})}", gettext("Jobs")))
+        return links
+
+    # Cloning
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(self.clone_view)
+        return [
+            path("<path:object_id>/clone/", page, name="tenants_tenant_clone"),
+            *super().get_urls(),
+        ]
+
+    def may_clone(self, request: HttpRequest, obj: Tenant) -> bool:
+        """Whether the user may make a tenant with all that is in this one."""
+        return self.has_add_permission(request) and self.has_change_permission(request, obj)
+
+    @transaction.non_atomic_requests
+    @guarded
+    def clone_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask for the name and the place of a clone, and then for the job that makes it."""
+        tenant = self.found(request, object_id)
+        if not self.may_clone(request, tenant):
+            raise PermissionDenied
+        form = CloneForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                job = form.request(tenant, user_name(request))
+            except (MTDDError, DatabaseError) as exc:
+                form.refuse(exc, self.error_fields)
+            else:
+                return self.asked_for(request, job, tenant)
+        return clone_page(self, request, tenant, form)
 
     # Services
 
-    def create(self, form: ModelForm[Tenant]) -> Tenant:
+    def create(self, request: HttpRequest, form: ModelForm[Tenant]) -> Job:
         data = form.cleaned_data
-        return services.create_tenant(
+        return services.request_creation(
             data["name"],
             shard=data["shard"].name if data["shard"] else None,
             isolation=Isolation(data["isolation"]),
+            requested_by=user_name(request),
         )
 
     def change(self, original: Tenant, form: ModelForm[Tenant]) -> Tenant:

@@ -76,8 +76,8 @@ def _migrate(job: Job) -> str:
     chosen = Tenant.objects.select_related("shard").order_by("name")
     if job.parameters["tenants"] is not None:
         chosen = chosen.filter(name__in=job.parameters["tenants"])
-    if job.parameters["shard"] is not None:
-        chosen = chosen.filter(shard__name=job.parameters["shard"])
+    if job.parameters["shards"] is not None:
+        chosen = chosen.filter(shard__name__in=job.parameters["shards"])
     tenants = list(chosen)
     counting = _Counting(job, len(tenants))
     results = migrate_tenants(tenants, on_run=counting.begin, on_result=counting)

@@ -8,6 +8,7 @@ that names the state before, so of two who want to change it one does.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from tenants.services.changing import get_tenant
 from tenants.services.jobs.handover import hand_over
 from tenants.services.locks import job_lock, unlocked_jobs
 from tenants.services.operator import operator
-from tenants.services.placement import require_shard
+from tenants.services.placement import choose_shard, require_shard
 from tenants.services.redirects import require_free_name
 from tenants.services.shards import get_shard
 from tenants.services.tenants import validate_new_name
@@ -62,7 +63,10 @@ def request_creation(
         JobError: if the job could not be handed to a worker.
     """
     _require_new(name)
-    if shard is not None:
+    # If none is named, it is chosen again when the job is done.
+    if shard is None:
+        choose_shard()
+    else:
         require_shard(shard)
     parameters = {"shard": shard, "isolation": isolation.value}
     return _add(Job.Kind.CREATE, name, parameters, requested_by)
@@ -82,10 +86,9 @@ def request_clone(
         TenantDoesNotExist: about *source*.
         InvalidTenantName, ...: as `request_creation`.
     """
-    get_tenant(source)
+    original = get_tenant(source)
     _require_new(name)
-    if shard is not None:
-        require_shard(shard)
+    require_shard(shard or original.shard.name)
     parameters = {"source": source, "shard": shard, "structure_only": structure_only}
     return _add(Job.Kind.CLONE, name, parameters, requested_by)
 
@@ -104,13 +107,16 @@ def request_archive(name: str, *, requested_by: str = "") -> Job:
 
 
 def request_migration(
-    *, tenants: Iterable[str] | None = None, shard: str | None = None, requested_by: str = ""
+    *,
+    tenants: Iterable[str] | None = None,
+    shards: Iterable[str] | None = None,
+    requested_by: str = "",
 ) -> Job:
     """Ask for tenants to be migrated to the newest migrations.
 
     Args:
         tenants: their names; all by default.
-        shard: only those that live there when the job is done.
+        shards: only those that live there when the job is done; everywhere by default.
         requested_by: the name of the user, for people.
 
     Raises:
@@ -118,10 +124,9 @@ def request_migration(
         JobError: if the job could not be handed to a worker.
     """
     names = None if tenants is None else sorted(tenants)
-    if shard is not None:
-        get_shard(shard)
+    there = None if shards is None else sorted(get_shard(shard).name for shard in shards)
     about = names[0] if names and len(names) == 1 else ""
-    return _add(Job.Kind.MIGRATE, about, {"tenants": names, "shard": shard}, requested_by)
+    return _add(Job.Kind.MIGRATE, about, {"tenants": names, "shards": there}, requested_by)
 
 
 def request_resumption(run: MigrationRun, *, requested_by: str = "") -> Job:
@@ -146,7 +151,7 @@ def retry_job(job: Job) -> Job:
         job.refresh_from_db()
         raise JobError(f"Job #{job.pk} is {job.get_state_display()}; it is not retried.")
     job.refresh_from_db()
-    _hand_over(job)
+    transaction.on_commit(partial(_hand_over, job), using=DEFAULT_DB_ALIAS)
     return job
 
 
@@ -230,7 +235,8 @@ def _add(kind: Job.Kind, tenant: str, parameters: dict[str, Any], requested_by: 
     job = Job.objects.create(
         kind=kind, tenant=tenant, parameters=parameters, requested_by=requested_by
     )
-    _hand_over(job)
+    # Not before others can see it.
+    transaction.on_commit(partial(_hand_over, job), using=DEFAULT_DB_ALIAS)
     return job
 
 

@@ -102,7 +102,7 @@ def test_a_migration_shows_its_progress_and_its_run(tenant_factory):
         tenant_factory(name, shard="shard1")
     tenant_factory("other", shard="shard2")
     services.migrate_tenants(Tenant.objects.select_related("shard"), target=ZERO)
-    one = services.request_migration(shard="shard1")
+    one = services.request_migration(shards=["shard1"])
     services.do_waiting_jobs()
     assert (again(one).state, one.progress, one.total) == ("done", 2, 2)
     assert "2 migrated" in one.result
@@ -133,7 +133,7 @@ def test_what_cannot_be_done_is_refused_at_once(tenant_factory, settings):
     with pytest.raises(ConfigurationError, match="MTDD_ARCHIVE_ROOT"):
         services.request_archive("abc")
     with pytest.raises(ShardNotRegistered):
-        services.request_migration(shard="nowhere")
+        services.request_migration(shards=["nowhere"])
     assert not Job.objects.exists()
 
 
