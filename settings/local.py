@@ -19,3 +19,6 @@ SECRET_KEY = "only-for-development-on-this-machine"
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", ".localhost", "testserver"]
 
 DATABASES = databases({"default": as_database(registry_dsn(MTDD_STACK_DIR))})
+
+# Where the stack's worker puts the archives that the admin asks for.
+MTDD_ARCHIVE_ROOT = MTDD_STACK_DIR.absolute() / "archives"

@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--pool-size", type=int, default=20)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--settings", help="of the project whose jobs a worker does")
     given = parser.parse_args()
     options = dataclasses.replace(
         StackOptions.from_environment(os.environ),
@@ -37,6 +38,7 @@ def main() -> int:
         data_folder=given.data_dir,
         pool_size=given.pool_size,
         workers=given.workers,
+        settings=given.settings,
     )
     stack = Stack(given.folder, options, report=_say)
     with asked_to_stop() as stop:

@@ -12,6 +12,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from mtdd_router.embedded.errors import StackError
+from mtdd_router.embedded.job_worker import worker_mark
 from mtdd_router.embedded.options import StackOptions
 from mtdd_router.embedded.ports import HOST
 from mtdd_router.embedded.postgres import SUPERUSER
@@ -47,7 +48,10 @@ _NOWHERE: Final = "/the stack is not running: python manage.py mtdd_up"
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One server of a stack: what it is, where, and whether somebody answers there."""
+    """One server of a stack: what it is, where, and whether somebody answers there.
+
+    A worker is nowhere; it answers if it is alive.
+    """
 
     name: str
     kind: str
@@ -89,6 +93,9 @@ def stack_status(folder: Path) -> StackStatus:
         services.append(
             ServiceStatus(shard.name, "shard server", address, answers=shard_answers(address))
         )
+    if state.has_worker:
+        alive = bool(marked_processes(worker_mark(state.stack_id)))
+        services.append(ServiceStatus("jobs", "worker", "", answers=alive))
     return StackStatus(
         status, supervisor.pid if supervisor else None, state.data_folder, tuple(services)
     )
@@ -149,6 +156,9 @@ def start_detached(folder: Path, options: StackOptions) -> None:
         command += ["--shards", str(options.shards)]
     if options.data_folder:
         command += ["--data-dir", str(options.data_folder.absolute())]
+    if options.settings:
+        command += ["--settings", options.settings]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     command += ["--pool-size", str(options.pool_size), "--workers", str(options.workers)]
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -22,6 +22,8 @@ class StackOptions:
         pool_size: backend connections of each shard server.
         workers: processes of each shard server.
         durable: whether a commit survives a crash of the machine.
+        settings: the Django settings of the project whose jobs a worker does; None for no
+            worker.
     """
 
     shards: int | None = None
@@ -31,6 +33,7 @@ class StackOptions:
     pool_size: int = 20
     workers: int = 1
     durable: bool = True
+    settings: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

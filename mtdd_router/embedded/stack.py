@@ -1,4 +1,4 @@
-"""A whole stack: PostgreSQL for the registry and each shard, and the shard servers.
+"""A whole stack: PostgreSQL for the registry and each shard, shard servers, a worker for jobs.
 
 Invariants: one process at a time runs the stack of a folder; whatever an earlier
 one left behind is ended before anything starts; data, ports and passwords stay
@@ -20,6 +20,7 @@ from mtdd_router.embedded.account import postgres_account
 from mtdd_router.embedded.binaries import ROOT_FOLDER, postgres_programs
 from mtdd_router.embedded.errors import PortTaken, StackError
 from mtdd_router.embedded.folders import FolderLock, data_folder, prepare_folder
+from mtdd_router.embedded.job_worker import JobWorker, worker_mark
 from mtdd_router.embedded.options import DEFAULT_SHARDS, StackOptions
 from mtdd_router.embedded.ports import choose_port
 from mtdd_router.embedded.postgres import PostgresServer
@@ -45,6 +46,14 @@ Report: TypeAlias = Callable[[str], None]
 _RESTART_PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 _PORT_ATTEMPTS: Final = 5
 _STEADY_AFTER: Final = 60.0
+
+
+_Server: TypeAlias = PostgresServer | ShardServer | JobWorker
+_WHAT: Final[dict[type[_Server], str]] = {
+    PostgresServer: "PostgreSQL",
+    ShardServer: "The shard server",
+    JobWorker: "The worker",
+}
 
 
 def _silent(_message: str) -> None:
@@ -83,6 +92,7 @@ class Stack:
         self.state = StackState()
         self.postgres: list[PostgresServer] = []
         self.shard_servers: list[ShardServer] = []
+        self.worker: JobWorker | None = None
         self._credentials = Credentials()
         self._lock = FolderLock(self.folder)
         self._report = report
@@ -127,19 +137,26 @@ class Stack:
             self._provide()
             self._plan_shard_servers()
             self._start_shard_servers()
+            self._plan_worker()
             self._keep("running")
+            # Its settings read what was just kept.
+            if self.worker is not None:
+                self.worker.start()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Stop everything, shard servers first; harmless if nothing runs."""
+        """Stop everything, who needs others before these; harmless if nothing runs."""
+        if self.worker is not None:
+            self.worker.stop()
         for shard_server in self.shard_servers:
             shard_server.stop()
         for postgres in self.postgres:
             postgres.stop()
         if self.shard_servers or self.postgres:
             self._keep("stopped")
+        self.worker = None
         self.shard_servers = []
         self.postgres = []
         self._lock.release()
@@ -147,15 +164,17 @@ class Stack:
     def tend(self) -> None:
         """Start again what has died; to be called about twice a second."""
         now = time.monotonic()
-        servers: list[PostgresServer | ShardServer] = [*self.postgres, *self.shard_servers]
+        servers: list[_Server] = [*self.postgres, *self.shard_servers]
+        if self.worker is not None:
+            servers.append(self.worker)
         for server in servers:
             restarts = self._restarts.setdefault(str(server.log), _Restarts())
             if server.running or not restarts.allowed(now):
                 continue
             restarts.note(now)
-            what = "PostgreSQL" if isinstance(server, PostgresServer) else "The shard server"
             self._report(
-                f"{what} of {server.name!r} has died; starting it again. See {server.log}."
+                f"{_WHAT[type(server)]} of {server.name!r} has died; starting it again. "
+                f"See {server.log}."
             )
             server.start()
 
@@ -267,6 +286,13 @@ class Stack:
                     mark=f"{self.state.stack_id}/{shard.name}-server",
                 )
             )
+
+    def _plan_worker(self) -> None:
+        self.worker = None
+        self.state.has_worker = self.options.settings is not None
+        if self.options.settings is not None:
+            log = self.folder / "logs" / "jobs.log"
+            self.worker = JobWorker(self.options.settings, log, worker_mark(self.state.stack_id))
 
     def _port(self, preferred: int | None) -> int:
         port = choose_port(preferred, self._chosen_ports)

@@ -46,6 +46,7 @@ class StackState:
     data_folder: str = ""
     registry_port: int | None = None
     shards: list[ShardState] = field(default_factory=list)
+    has_worker: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

@@ -32,6 +32,8 @@ class ServiceAdmin(RegistryAdmin[M], Generic[M]):
 
     # Which field of the form an error belongs to; others are the whole form's.
     error_fields: ClassVar[Mapping[type[Exception], str]] = {}
+    # Whether `create` asks for a job, which is then shown in any case.
+    creates_by_jobs: ClassVar[bool] = False
     delete_template = "admin/tenants/delete.html"
 
     # What a subclass does, as far as it gives permission to it
@@ -138,6 +140,12 @@ class ServiceAdmin(RegistryAdmin[M], Generic[M]):
         return TemplateResponse(request, self.delete_template, context)
 
     # Parts of the views
+
+    def page_context(self, request: HttpRequest, object_id: str | None) -> dict[str, Any]:
+        context = super().page_context(request, object_id)
+        if object_id is None and self.creates_by_jobs:
+            context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return context
 
     def _form(self, request: HttpRequest, obj: M | None) -> ModelForm[M]:
         form_class = self.get_form(

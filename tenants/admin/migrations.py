@@ -79,6 +79,7 @@ class MigrationRunAdmin(ServiceAdmin[MigrationRun]):
         "unchanged", "done", "failed", "pending", "started_at", "finished_at",
     )  # fmt: skip
     inlines = (OpenItemInline,)
+    creates_by_jobs = True
     object_actions: ClassVar[Mapping[str, str]] = {"_resume": "Resume, and retry what failed"}
 
     def has_change_permission(

@@ -105,6 +105,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         ShardRegistryError: "shard",
         ShardError: "shard",
     }
+    creates_by_jobs = True
     object_actions: ClassVar[Mapping[str, str]] = {
         "_freeze": "Freeze",
         "_unfreeze": "Unfreeze",

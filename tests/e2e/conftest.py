@@ -36,12 +36,15 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="session")
-def program_environment(django_db_setup: None) -> Mapping[str, str]:
+def program_environment(
+    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, str]:
     """The environment in which Django finds the registry of the tests."""
     return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "project_settings",
         "MTDD_TEST_REGISTRY_NAME": str(connections["default"].settings_dict["NAME"]),
+        "MTDD_TEST_ARCHIVE_ROOT": str(tmp_path_factory.mktemp("archives")),
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(PROGRAMS))),
         "PYTHONUNBUFFERED": "1",
     }
@@ -109,6 +112,25 @@ def web(program_environment: Mapping[str, str], transactional_db: None) -> Itera
         assert wait_until(lambda: not is_free(port) or process.poll() is not None, timeout=30)
         assert process.poll() is None, "the development server did not start"
         yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def worker(program_environment: Mapping[str, str], web: str) -> Iterator[None]:
+    """A worker of its own, which does the jobs that the project's pages ask for."""
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "run_jobs"],
+        env=program_environment,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+        assert process.poll() is None, "the worker has ended"
     finally:
         process.terminate()
         process.wait()

@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -77,7 +78,17 @@ def add_tenant(page: Page, name: str, shard: str = "") -> None:
     page.get_by_label("Name").fill(name)
     if shard:
         page.get_by_label("Shard").select_option(label=shard)
-    page.get_by_role("button", name="Save and continue editing").click()
+    page.get_by_role("button", name="Save", exact=True).click()
+
+
+def until_done(page: Page) -> None:
+    """Wait on the page of a job, which reads itself again, until the job is done."""
+    expect(page.locator(".field-state_badge")).to_contain_text("done", timeout=30_000)
+
+
+def go_to_tenant(page: Page, name: str) -> None:
+    """Follow the link to the tenant that the page of a job is about."""
+    page.locator(".field-about").get_by_role("link", name=name, exact=True).click()
 
 
 def roles_and_schemas(dsn: str, name: str) -> set[str]:
@@ -88,6 +99,7 @@ def roles_and_schemas(dsn: str, name: str) -> set[str]:
         return {row[0] for row in connection.execute(query, {"name": name})}
 
 
+@pytest.mark.usefixtures("worker")
 def test_a_tenant_lives_its_whole_life_in_the_admin(
     admin: Page,
     shards: dict[str, str],
@@ -111,6 +123,9 @@ def test_a_tenant_lives_its_whole_life_in_the_admin(
     shot("03-new-tenant")
     add_tenant(page, "abc", f"eu-2 ({shards['shard2']})")
     expect(page.locator(".messagelist .success")).to_contain_text("abc")
+    until_done(page)
+    shot("03-job")
+    go_to_tenant(page, "abc")
     expect(page.locator(".field-state_badge")).to_contain_text("active")
     expect(page.locator(".field-shard_link")).to_contain_text("eu-2")
     expect(page.locator(".field-live_size")).to_contain_text(re.compile(r"\d\s[KM]B"))
@@ -183,6 +198,7 @@ def test_a_tenant_lives_its_whole_life_in_the_admin(
     assert roles_and_schemas(shard_postgres_dsns["shard2"], tenant.namespace) == set()
 
 
+@pytest.mark.usefixtures("worker")
 def test_a_dead_shard_shows_as_such_and_breaks_no_page(
     admin: Page,
     shards: dict[str, str],
@@ -194,7 +210,7 @@ def test_a_dead_shard_shows_as_such_and_breaks_no_page(
     add_shard(page, "alive", shards["shard1"])
     add_shard(page, "third", dying_server.address)
     add_tenant(page, "there", f"third ({dying_server.address})")
-    expect(page.locator(".field-state_badge")).to_contain_text("active")
+    until_done(page)
     dying_server.stop()
 
     page.goto("/admin/tenants/shard/")
@@ -230,6 +246,58 @@ def test_a_dead_shard_shows_as_such_and_breaks_no_page(
     assert beside(lambda: list(Tenant.objects.values_list("name", flat=True))) == ["there"]
     with pytest.raises(OperationalError, match="third"):
         beside(lambda: User.objects.mtdd("there").count())
+
+
+@pytest.mark.usefixtures("worker")
+def test_creating_cloning_archiving_and_migrating_are_jobs_that_a_page_shows(
+    admin: Page,
+    program_environment: Mapping[str, str],
+    shards: dict[str, str],
+    beside: Beside,
+    shot: Callable[[str], None],
+) -> None:
+    page = admin
+    add_shard(page, "one", shards["shard1"])
+    add_shard(page, "two", shards["shard2"])
+    add_tenant(page, "abc", f"one ({shards['shard1']})")
+    until_done(page)
+    expect(page.locator(".field-result")).to_contain_text("Tenant abc is there.")
+    beside(lambda: User.objects.mtdd("abc").create(username="ada"))
+    go_to_tenant(page, "abc")
+
+    page.get_by_role("link", name="Clone").click()
+    page.get_by_label("Name").fill("abc")
+    page.get_by_role("button", name="Clone").click()
+    expect(page.locator(".field-name .errorlist")).to_contain_text("already exists")
+    shot("01-clone-refused")
+    page.get_by_label("Name").fill("xyz")
+    page.get_by_label("Shard").select_option(label=f"two ({shards['shard2']})")
+    page.get_by_role("button", name="Clone").click()
+    until_done(page)
+    shot("02-cloned")
+    assert beside(lambda: User.objects.mtdd("xyz").get().username) == "ada"
+    assert beside(lambda: Tenant.objects.get(name="xyz").shard.name) == "two"
+
+    go_to_tenant(page, "xyz")
+    page.get_by_role("button", name="Archive").click()
+    until_done(page)
+    shot("03-archived")
+    (archive,) = Path(program_environment["MTDD_TEST_ARCHIVE_ROOT"]).iterdir()
+    expect(page.locator(".field-result")).to_contain_text(archive.name)
+    restored = beside(lambda: services.restore_tenant(archive, name="again"))
+    assert beside(lambda: User.objects.mtdd(restored.name).get().username) == "ada"
+
+    page.goto("/admin/tenants/migrationrun/add/")
+    shot("04-new-run")
+    page.get_by_role("button", name="Save", exact=True).click()
+    until_done(page)
+    expect(page.locator(".field-how_far")).to_contain_text("3 / 3")
+    page.locator(".field-run_link").get_by_role("link").click()
+    expect(page.locator(".field-state_badge")).to_contain_text("finished")
+    shot("05-run")
+    page.goto("/admin/tenants/job/")
+    expect(page.locator("#result_list .mtdd-good")).to_have_count(4)
+    shot("06-jobs")
 
 
 def test_a_wrong_address_is_an_error_of_the_form(

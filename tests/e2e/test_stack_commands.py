@@ -9,7 +9,9 @@ import psycopg
 import pytest
 
 from mtdd_router.embedded import Stack, stack_status
-from mtdd_router.embedded.processes import wait_until
+from mtdd_router.embedded.job_worker import worker_mark
+from mtdd_router.embedded.processes import marked_processes, wait_until
+from mtdd_router.embedded.state import StackState
 from tests.databases import drop_database
 from tests.projects import PATIENCE, Project
 
@@ -34,6 +36,7 @@ def test_a_detached_stack_is_started_used_stopped_and_started_again(project: Pro
         ("shard1", "shard server"),
         ("shard2", "PostgreSQL"),
         ("shard2", "shard server"),
+        ("jobs", "worker"),
     ]
     assert [shard["healthy"] for shard in project.ask("list_shards")] == [True, True]
     assert project.ask("create_tenant", "abc")["state"] == "active"
@@ -85,6 +88,36 @@ def test_after_a_crash_the_status_says_so_and_the_next_start_works(project: Proj
     assert project.ask("mtdd_up", "--detach")["healthy"]
 
 
+def test_the_worker_of_the_stack_does_jobs_and_is_replaced_and_ends_with_it(
+    project: Project,
+) -> None:
+    project.ask("mtdd_up", "--detach", "--shards", "1")
+    state = StackState.read(project.folder)
+    assert state is not None
+
+    def workers() -> list[int]:
+        return [process.pid for process in marked_processes(worker_mark(state.stack_id))]
+
+    def create(name: str) -> None:
+        code = f"from tenants import services; services.request_creation({name!r})"
+        project.manage("shell", "--no-imports", "-c", code)
+
+        def there() -> bool:
+            return (name, "active") in [
+                (t["name"], t["state"]) for t in project.ask("list_tenants")
+            ]
+
+        assert wait_until(there, timeout=PATIENCE, pause=0.5)
+
+    create("abc")
+    (first,) = workers()
+    os.kill(first, signal.SIGKILL)
+    assert wait_until(lambda: workers() not in ([], [first]), timeout=PATIENCE)
+    create("xyz")
+    project.manage("mtdd_down")
+    assert workers() == []
+
+
 def test_an_existing_postgresql_is_used_by_its_dsn(
     project: Project, stack: Stack, empty_database_dsn: str
 ) -> None:
@@ -98,7 +131,7 @@ def test_an_existing_postgresql_is_used_by_its_dsn(
         # With spaces in them, as PostgreSQL writes connection strings.
         options = ("--registry-dsn", registry_dsn, "--shard-dsn", empty_database_dsn)
         started = project.ask("mtdd_up", "--detach", *options)
-        assert [service["kind"] for service in started["services"]] == ["shard server"]
+        assert [service["kind"] for service in started["services"]] == ["shard server", "worker"]
         assert project.ask("create_tenant", "abc")["shard"] == "shard1"
         project.manage("delete_tenant", "abc", "--now", "--noinput")
         project.manage("mtdd_down")

@@ -11,3 +11,5 @@ DEBUG = True
 DATABASES = databases(
     {"default": {**DATABASES["default"], "NAME": os.environ["MTDD_TEST_REGISTRY_NAME"]}}
 )
+
+MTDD_ARCHIVE_ROOT = os.environ.get("MTDD_TEST_ARCHIVE_ROOT")

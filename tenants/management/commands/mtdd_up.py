@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from mtdd_router.embedded import (
@@ -39,11 +40,12 @@ _NEXT_DETACHED = "  python manage.py mtdd_down              stop it; its data st
 
 
 class Command(RegistryCommand):
-    """Start, migrate, register, and supervise until Ctrl-C."""
+    """Start, migrate, register, do jobs, and supervise until Ctrl-C."""
 
     help = (
         "Start PostgreSQL for the registry and for each shard, and the shard servers; "
-        "migrate, register the shards, and keep all running until Ctrl-C."
+        "migrate, register the shards, start a worker for the jobs that the admin asks for, and "
+        "keep all running until Ctrl-C."
     )
     requires_system_checks = ()
 
@@ -146,4 +148,5 @@ def _options(options: dict[str, Any]) -> StackOptions:
         data_folder=options["data_dir"].absolute() if options["data_dir"] else None,
         pool_size=options["pool_size"],
         workers=options["workers"],
+        settings=settings.SETTINGS_MODULE,
     )

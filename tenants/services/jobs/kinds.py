@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.db.models.signals import post_save
 
 from mtdd_router.types import Isolation, TenantState
-from tenants.errors import JobError
+from tenants.errors import JobError, PathNotWritable
 from tenants.models import Job, Tenant
 from tenants.services.archives.archive import archive_tenant
 from tenants.services.archives.clone import clone_tenant
@@ -65,7 +65,12 @@ def _clone(job: Job) -> str:
 
 def _archive(job: Job) -> str:
     moment = job.created_at.astimezone(UTC)
-    path = archive_folder() / f"{job.tenant}-{moment:%Y%m%dT%H%M%SZ}-{job.pk}.dump"
+    folder = archive_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise PathNotWritable(f"{folder} cannot be made: {exc.strerror}.") from exc
+    path = folder / f"{job.tenant}-{moment:%Y%m%dT%H%M%SZ}-{job.pk}.dump"
     # Under this name there is a whole file or none, and nobody else's.
     if not path.exists():
         archive_tenant(job.tenant, path)

@@ -68,6 +68,14 @@ def test_the_page_of_a_job_reads_itself_again_until_the_job_has_ended(staff, reg
     assert "_retry" not in page
 
 
+@pytest.mark.parametrize("model", ["tenant", "migrationrun"])
+def test_what_makes_a_job_offers_no_other_way_to_go_on(staff, registered_shards, model):
+    page = page_of(staff, f"admin:tenants_{model}_add")
+    assert 'name="_save"' in page
+    assert "_addanother" not in page
+    assert "_continue" not in page
+
+
 def test_a_job_that_nobody_takes_says_what_is_missing(staff, registered_shards):
     job = services.request_creation("abc")
     words = "Does `manage.py run_jobs` run?"
