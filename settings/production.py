@@ -4,7 +4,8 @@ Required: DJANGO_SECRET_KEY, DJANGO_ALLOWED_HOSTS (words), MTDD_REGISTRY_DSN (th
 registry's PostgreSQL), MTDD_SHARD_TOKEN (what shard servers ask for).
 Optional: DJANGO_CSRF_TRUSTED_ORIGINS (words), DJANGO_STATIC_ROOT, DJANGO_HTTPS
 (default 1), DJANGO_TRUST_PROXY (default 0: whether X-Forwarded-Proto is believed),
-DJANGO_LOG_LEVEL (default INFO), DJANGO_CONN_MAX_AGE (seconds, default 60).
+DJANGO_LOG_LEVEL (default INFO), DJANGO_CONN_MAX_AGE (seconds, default 60),
+MTDD_ARCHIVE_ROOT (the folder for archives that are asked for in the admin).
 """
 
 import os
@@ -23,6 +24,7 @@ _registry = _environment.required("MTDD_REGISTRY_DSN", as_database)
 
 CSRF_TRUSTED_ORIGINS = _environment.optional("DJANGO_CSRF_TRUSTED_ORIGINS", [], as_list)
 STATIC_ROOT = _environment.optional("DJANGO_STATIC_ROOT", None, str)
+MTDD_ARCHIVE_ROOT = _environment.optional("MTDD_ARCHIVE_ROOT", None, str)
 _https = _environment.optional("DJANGO_HTTPS", True, as_bool)
 _proxy = _environment.optional("DJANGO_TRUST_PROXY", False, as_bool)
 _log_level = _environment.optional("DJANGO_LOG_LEVEL", "INFO", str.upper)

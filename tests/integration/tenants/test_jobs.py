@@ -19,7 +19,7 @@ from tenants.services.locks import tenant_lock
 from tests.integration.tenants.conftest import names, repair_everything, run_json, works
 from tests.integration.tenants.rich_contents import execute
 from tests.integration.tenants.test_archives_killed import wait_until_rows_move
-from tests.integration.tenants.test_migrating_faults import ZERO, command
+from tests.integration.tenants.test_migrating_faults import ZERO, applied, command
 
 _HEAVY = """
 CREATE TABLE heavy (id int PRIMARY KEY, text text UNIQUE);
@@ -234,6 +234,59 @@ def test_a_worker_that_is_killed_leaves_a_job_that_is_seen_and_retried(
         assert cursor.fetchone() == (150000,)
 
 
+def test_a_worker_that_is_killed_while_it_archives_leaves_no_file_and_a_retry_writes_it(
+    tenant_factory, archives, monkeypatch
+):
+    monkeypatch.setenv("MTDD_TEST_ARCHIVE_ROOT", str(archives))
+    tenant_factory("abc", shard="shard1")
+    execute("abc", _HEAVY)
+    job = services.request_archive("abc")
+    worker = command("run_jobs")
+    until(lambda: list(archives.glob("*.partial")), worker)
+    worker.send_signal(signal.SIGKILL)
+    worker.communicate()
+    assert not list(archives.glob("*.dump"))
+    until(services.note_interrupted)
+    services.retry_job(again(job))
+    services.do_waiting_jobs()
+    assert again(job).state == "done"
+    (file,) = archives.iterdir()
+    assert file.name in job.result
+
+
+def test_a_worker_that_is_killed_while_it_migrates_leaves_a_run_that_a_retry_completes(
+    tenant_factory, shard_postgres_dsns
+):
+    for name in ("abc", "xyz"):
+        tenant_factory(name, shard="shard1")
+    services.migrate_tenants(Tenant.objects.select_related("shard"), target=ZERO)
+    job = services.request_migration()
+    xyz = Tenant.objects.get(name="xyz")
+    table = f'"{xyz.namespace}".django_migrations'
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
+    with (
+        psycopg.connect(shard_postgres_dsns["shard1"], autocommit=True) as watching,
+        psycopg.connect(shard_postgres_dsns["shard1"]) as holding,
+    ):
+        for connection in (watching, holding):
+            connection.execute(f'SET ROLE "{xyz.role}"')
+        # It lets xyz be read, and not be migrated.
+        holding.execute(f"LOCK TABLE {table} IN SHARE MODE")
+        worker = command("run_jobs")
+        until(lambda: watching.execute(waiting, [table]).rowcount, worker)
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+    until(services.note_interrupted)
+    assert again(job).state == "interrupted"
+    assert MigrationRun.objects.get(pk=job.migration_run).state == "running"
+    services.retry_job(job)
+    services.do_waiting_jobs()
+    assert (again(job).state, job.total) == ("done", 2)
+    assert applied("abc") == applied("xyz") == 1
+    states = set(MigrationRun.objects.filter(pk__gte=job.migration_run - 1).values_list("state"))
+    assert states == {("interrupted",), ("finished",)}
+
+
 def test_a_worker_that_is_stopped_undoes_its_job_which_is_retried(
     tenant_factory, shard_postgres_dsns, placements
 ):
@@ -282,6 +335,18 @@ def test_a_tenant_of_somebody_else_is_no_success_of_a_retry(registered_shards):
     services.do_waiting_jobs()
     assert again(job).state == "failed"
     assert "already exists" in job.error
+
+
+def test_a_folder_that_cannot_be_made_is_a_failure_that_names_it(
+    tenant_factory, archives, settings
+):
+    tenant_factory("abc")
+    (archives / "file").touch()
+    settings.MTDD_ARCHIVE_ROOT = str(archives / "file" / "folder")
+    job = services.request_archive("abc")
+    services.do_waiting_jobs()
+    assert again(job).state == "failed"
+    assert settings.MTDD_ARCHIVE_ROOT in job.error
 
 
 def test_a_whole_archive_of_a_killed_attempt_is_kept(tenant_factory, archives):
