@@ -1,6 +1,10 @@
 """``run_jobs``: do what was asked for in the admin."""
 
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -25,22 +29,42 @@ class Command(RegistryCommand):
         )
 
     def run(self, options: dict[str, Any]) -> None:
-        # Services undo what they have begun when they are interrupted, but not when terminated.
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         done: list[Job] = []
-        try:
-            if options["once"]:
-                do_waiting_jobs(lambda job: self._ended(job, done))
-            else:
-                self.output.text("Waiting for jobs; Ctrl-C ends this.")
-                do_jobs(lambda job: self._ended(job, done))
-        except KeyboardInterrupt:
-            self.output.text("Stopped.")
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        with _interrupted_once() as stop:
+            try:
+                if options["once"]:
+                    do_waiting_jobs(lambda job: self._ended(job, done), asked_to_stop=stop.is_set)
+                else:
+                    self.output.text("Waiting for jobs; Ctrl-C ends this.")
+                    do_jobs(lambda job: self._ended(job, done), asked_to_stop=stop.is_set)
+            except KeyboardInterrupt:
+                self.output.text("Stopped.")
         self.output.data([{"job": job.pk, "kind": job.kind, "state": job.state} for job in done])
 
     def _ended(self, job: Job, done: list[Job]) -> None:
         done.append(job)
         self.output.text(f"Job {job}: {job.state}. {job.error or job.result}")
         self.stdout.flush()
+
+
+@contextmanager
+def _interrupted_once() -> Iterator[threading.Event]:
+    """Let the first Ctrl-C or SIGTERM interrupt the block, and set the event.
+
+    Services undo what they have begun when they are interrupted; another signal must not
+    interrupt that.
+    """
+    event = threading.Event()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if not event.is_set():
+            event.set()
+            raise KeyboardInterrupt
+
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, interrupt) for kind in kinds}
+    try:
+        yield event
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -56,30 +56,36 @@ def do_job(number: int, on_end: OnJob = lambda _: None) -> bool:
     return True
 
 
-def do_waiting_jobs(on_end: OnJob = lambda _: None) -> int:
-    """Do the jobs that wait, until none does; return how many were done here.
+def do_waiting_jobs(
+    on_end: OnJob = lambda _: None, *, asked_to_stop: Callable[[], bool] = lambda: False
+) -> int:
+    """Do the jobs that wait, until none does or *asked_to_stop*; return how many were done here.
 
     Raises: as `do_job`.
     """
     note_interrupted()
-    count = 0
-    while numbers := list(waiting_jobs().values_list("pk", flat=True)[:_AT_A_TIME]):
-        done = sum(do_job(number, on_end) for number in numbers)
-        if not done:
-            # They are others' at this moment.
-            break
-        count += done
+    count, done = 0, True
+    while done:
+        done = False
+        for number in list(waiting_jobs().values_list("pk", flat=True)[:_AT_A_TIME]):
+            # Those that are not done here are others' at this moment.
+            if not asked_to_stop() and do_job(number, on_end):
+                done = True
+                count += 1
     return count
 
 
-def do_jobs(on_end: OnJob = lambda _: None) -> None:
-    """Do jobs as they come, for ever; a registry that is down is waited for.
+def do_jobs(
+    on_end: OnJob = lambda _: None, *, asked_to_stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Do jobs as they come, until *asked_to_stop* says so; a registry that is down is waited for.
 
     Raises:
-        KeyboardInterrupt: when it is asked to stop.
+        KeyboardInterrupt: if that interrupted it.
     """
     looked = float("-inf")
-    while True:
+    # An interrupted operation that could not undo itself ends as one that failed.
+    while not asked_to_stop():
         try:
             if time.monotonic() - looked >= _LOOK_FOR_THE_DEAD_EVERY:
                 note_interrupted()
@@ -88,7 +94,8 @@ def do_jobs(on_end: OnJob = lambda _: None) -> None:
             busy = job is not None and do_job(job, on_end)
         except (DatabaseError, MTDDError) as exc:
             logger.warning("The registry cannot be used, and is waited for: %s", exc)
-            time.sleep(_AFTER_FAILURE)
+            if not asked_to_stop():
+                time.sleep(_AFTER_FAILURE)
             busy = True
         finally:
             # As at the end of a request.

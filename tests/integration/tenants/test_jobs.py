@@ -16,7 +16,7 @@ from tenants.errors import JobError, ShardNotRegistered, TenantAlreadyExists
 from tenants.models import Job, MigrationRun, Shard, Tenant
 from tenants.services.jobs.queue import claimed
 from tenants.services.locks import tenant_lock
-from tests.integration.tenants.conftest import names, repair_everything, run_json, works
+from tests.integration.tenants.conftest import kill, names, repair_everything, run_json, works
 from tests.integration.tenants.rich_contents import execute
 from tests.integration.tenants.test_archives_killed import wait_until_rows_move
 from tests.integration.tenants.test_migrating_faults import ZERO, applied, command
@@ -303,6 +303,26 @@ def test_a_worker_that_is_stopped_undoes_its_job_which_is_retried(
     services.retry_job(job)
     services.do_waiting_jobs()
     assert again(job).state == "done"
+
+
+def test_a_worker_that_is_stopped_ends_also_if_it_can_undo_nothing(spare_shard, spare_server):
+    services.create_tenant("abc")
+    execute("abc", _HEAVY)
+    job = services.request_clone("abc", "xyz")
+    worker = command("run_jobs")
+    wait_until_rows_move(worker, spare_server.dsn)
+    kill(spare_server)
+    worker.send_signal(signal.SIGTERM)
+    out, error = worker.communicate(timeout=60)
+    assert (worker.returncode, error) == (0, ""), out
+    assert again(job).state in {"failed", "interrupted"}
+    spare_server.start()
+    spare_server.wait_ready()
+    services.retry_job(job)
+    services.do_waiting_jobs()
+    assert again(job).state == "done"
+    assert repair_everything() == []
+    assert names() == {"abc", "xyz"}
 
 
 def test_creating_that_dies_anywhere_is_completed_by_a_retry(registered_shards, dying, placements):
