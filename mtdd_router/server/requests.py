@@ -57,6 +57,7 @@ def batch_statement(batch: pb.Batch) -> Statement:
         holds=next((item.holds for item in known if item.holds), ""),
         closes=next((item.closes for item in known if item.closes), ""),
         refusal=next((item.refusal for item in known if item.refusal), ""),
+        listens=any(item.listens for item in known),
     )
 
 

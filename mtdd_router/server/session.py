@@ -181,8 +181,8 @@ class Session:
         self, request: pb.SessionRequest, resolved: Resolved, statement: Statement, write: Write
     ) -> None:
         self._whole = statement.fusable or request.statement == b"COMMIT"
-        if statement.refusal and resolved.guarded and statement.parsed:
-            await refuse(self._backend, resolved, statement.refusal)
+        if statement.parsed and (refusal := resolved.refusal(statement)):
+            await refuse(self._backend, resolved, refusal)
         if statement.database and not resolved.guarded:
             self._pool.leave(statement.database)
         backend = self._backend or self._pool.take(resolved.profile)

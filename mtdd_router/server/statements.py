@@ -34,6 +34,7 @@ class Statement:
         database: the database that it drops, renames or copies, which nobody may
             be connected to meanwhile; or empty.
         refusal: why a tenant may not run it; empty if it may.
+        listens: it listens to a channel, which all tenants of a database share.
         parsed: the parser understood it. PostgreSQL will say what is wrong with
             one that it did not, but it must not run.
     """
@@ -44,6 +45,7 @@ class Statement:
     closes: str = ""
     database: str = ""
     refusal: str = ""
+    listens: bool = False
     parsed: bool = True
 
 
@@ -247,6 +249,7 @@ def _parsed(statement: bytes) -> Statement:
         fusable=len(nodes) == 1 and isinstance(nodes[0], _PLAIN_DML),
         pins=any(_pins(node) or _is_held(node) for node in nodes),
         refusal=next(filter(None, map(_refusal, nodes)), ""),
+        listens=any(isinstance(node, ast.ListenStmt) for node in nodes),
     )
 
 

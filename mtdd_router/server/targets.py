@@ -13,8 +13,8 @@ from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.server.auth import Permission
 from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.profile import Profile, tenant_profile
-from mtdd_router.server.statements import FORBIDDEN_SETTINGS
-from mtdd_router.types import Placement, TenantState
+from mtdd_router.server.statements import FORBIDDEN_SETTINGS, Statement
+from mtdd_router.types import Isolation, Placement, TenantState
 from mtdd_router.wire.placements import STATES
 
 __all__ = ["Refused", "Resolved", "Targets", "error"]
@@ -50,6 +50,21 @@ class Resolved:
     tenant: str = ""
     placement: Placement | None = None
     guarded: bool = True
+
+    def refusal(self, statement: Statement) -> str:
+        """Return why *statement* must not run here; empty if it may."""
+        if not self.guarded:
+            return ""
+        if statement.listens and self._shares_its_database:
+            return (
+                "LISTEN hears what other tenants of the database notify; "
+                "it needs a tenant with a database of its own"
+            )
+        return statement.refusal
+
+    @property
+    def _shares_its_database(self) -> bool:
+        return self.placement is not None and self.placement.isolation is Isolation.SCHEMA
 
 
 class Targets:

@@ -145,7 +145,6 @@ def leave_a_mess(tenant: str) -> None:
                     "SET statement_timeout = 1",
                     "SET default_transaction_read_only = on",
                     "CREATE TEMP TABLE storm_entry (tenant text, key bigint, id int)",
-                    "LISTEN storm",
                     "SELECT pg_advisory_lock(1)",
                     "BEGIN; SAVEPOINT here",
                     "DECLARE here CURSOR WITH HOLD FOR SELECT * FROM storm_entry",
