@@ -5,6 +5,7 @@ import io
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -91,6 +92,14 @@ def staff(client: Client, transactional_db: None) -> Client:
     """A browser, logged in as the project's administrator."""
     client.force_login(User.objects.db_manager("default").create_superuser("admin"))
     return client
+
+
+@pytest.fixture
+def archives(settings: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder for archives that are asked for, here and in commands."""
+    settings.MTDD_ARCHIVE_ROOT = str(tmp_path)
+    monkeypatch.setenv("MTDD_TEST_ARCHIVE_ROOT", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture

@@ -29,12 +29,6 @@ def abc(tenant_factory):
 
 
 @pytest.fixture
-def archives(settings, tmp_path):
-    settings.MTDD_ARCHIVE_ROOT = str(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def with_permissions(client):
     """Log in somebody with these permissions, and no others."""
 
@@ -264,3 +258,17 @@ def test_a_tenants_own_administrator_sees_no_jobs(client, abc):
         assert client.get(f"/t/abc{url}").status_code == 403
     job_url = reverse(JOB, args=[job.pk])
     assert client.post(f"/t/abc{job_url}", {"_retry": "1"}).status_code == 403
+
+
+def test_the_jobs_of_a_tenant_are_found_from_its_page_also_those_that_read_it(
+    staff, abc, tenant_factory
+):
+    other = tenant_factory("other")
+    services.request_clone("abc", "xyz")
+    services.request_migration(tenants=["other"])
+    for tenant, text in ((abc, "clone a tenant xyz"), (other, "migrate tenants other")):
+        query = f"?q={tenant.name}"
+        assert f'href="{reverse(JOBS)}{query}"' in page_of(staff, TENANT, tenant.pk)
+        listed = page_of(staff, JOBS, query=query)
+        assert text in listed
+        assert len(re.findall(r'<th class="field-__str__', listed)) == 1

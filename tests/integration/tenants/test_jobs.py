@@ -27,12 +27,6 @@ INSERT INTO heavy SELECT n, md5(n::text) FROM generate_series(1, 150000) n;
 """
 
 
-@pytest.fixture
-def archives(settings, tmp_path):
-    settings.MTDD_ARCHIVE_ROOT = str(tmp_path)
-    return tmp_path
-
-
 def again(job):
     job.refresh_from_db()
     return job
@@ -235,9 +229,8 @@ def test_a_worker_that_is_killed_leaves_a_job_that_is_seen_and_retried(
 
 
 def test_a_worker_that_is_killed_while_it_archives_leaves_no_file_and_a_retry_writes_it(
-    tenant_factory, archives, monkeypatch
+    tenant_factory, archives
 ):
-    monkeypatch.setenv("MTDD_TEST_ARCHIVE_ROOT", str(archives))
     tenant_factory("abc", shard="shard1")
     execute("abc", _HEAVY)
     job = services.request_archive("abc")
