@@ -171,11 +171,14 @@ class RegistryAdmin(ModelAdmin[M], Generic[M]):
         """Do *action* to each of *objects*, and say what came of it."""
         count = 0
         for obj in objects:
-            if error := self.tried(lambda obj=obj: action(obj)):  # type: ignore[misc]
+            came: list[object] = []
+            if error := self.tried(lambda obj=obj, came=came: came.append(action(obj))):  # type: ignore[misc]
                 self.message_user(request, error, messages.ERROR)
-            else:
-                self.log_change(request, obj, done)
-                count += 1
+                continue
+            if isinstance(came[0], Job):
+                self.log_addition(request, cast(Any, came[0]), str(came[0]))
+            self.log_change(request, obj, done)
+            count += 1
         if count:
             self.message_user(request, f"{done}: {count}", messages.SUCCESS)
 

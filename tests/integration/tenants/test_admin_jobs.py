@@ -138,6 +138,8 @@ def test_a_tenant_is_archived_into_the_folder_of_the_setting(staff, abc, archive
     assert "Archives asked for: 2" in page
     assert services.do_waiting_jobs() == 2
     assert len(list(archives.iterdir())) == 3
+    logged = LogEntry.objects.filter(action_flag=ADDITION).values_list("object_repr", flat=True)
+    assert set(logged) == {str(job) for job in Job.objects.all()}
 
 
 def test_without_the_setting_archiving_says_what_to_set(staff, abc, settings):
