@@ -183,6 +183,9 @@ _FORBIDDEN_FUNCTIONS: Final = frozenset(
         "crosstabn",
         "connectby",
         "xpath_table",
+        # Trigger functions, whose arguments become SQL.
+        "check_primary_key",
+        "check_foreign_key",
     ]
 )
 
@@ -284,7 +287,7 @@ def _walk(node: Any) -> Iterator[ast.Node]:
             yield from _walk(item)
 
 
-def _function(call: ast.FuncCall) -> str:
+def _function(call: ast.FuncCall | ast.CreateTrigStmt) -> str:
     return str(call.funcname[-1].sval).lower() if call.funcname else ""
 
 
@@ -329,11 +332,11 @@ def _part_refusal(node: ast.Node) -> str:
         return f"{_SETTINGS_VIEW} can only be read: it could set what belongs to the isolation"
     if isinstance(node, ast.PrepareStmt | ast.ExecuteStmt | ast.DeallocateStmt):
         return prepared_refusal(node.name or "")
-    if isinstance(node, ast.FuncCall):
+    if isinstance(node, ast.FuncCall | ast.CreateTrigStmt):
         name = _function(node)
         if name in _FORBIDDEN_FUNCTIONS:
             return f"the function {name} can run SQL that is hidden from the server"
-        if name == "set_config" and _may_escape(node):
+        if name == "set_config" and (isinstance(node, ast.CreateTrigStmt) or _may_escape(node)):
             return "set_config on that parameter would leave the tenant's role or search path"
     return ""
 

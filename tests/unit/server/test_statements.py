@@ -70,6 +70,8 @@ ESCAPES = [
     b"SELECT query_to_xml('select set_config(''role'', ''none'', false)', true, true, '')",
     b"SELECT * FROM ts_stat('select to_tsvector(set_config(''role'', ''none'', false))')",
     b"SELECT * FROM dblink('', 'reset role') AS t(a int)",
+    b"CREATE TRIGGER x AFTER INSERT ON t EXECUTE FUNCTION extensions.check_primary_key('a', 'b')",
+    b"CREATE TRIGGER x BEFORE DELETE ON t EXECUTE FUNCTION \"check_foreign_key\"(1, 'a', 'b', 'c')",
     b"COPY t FROM PROGRAM 'id'",
     b"COPY t TO '/etc/passwd'",
     b"LOAD 'plpgsql'",
