@@ -51,6 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many sessions send what is no request (default: %(default)s)",
     )
     parser.addoption(
+        "--fuzz",
+        type=int,
+        default=1000,
+        help="how many statements are made to escape the guard (default: %(default)s)",
+    )
+    parser.addoption(
         "--storm",
         type=float,
         default=5.0,
@@ -62,6 +68,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def noise(request: pytest.FixtureRequest) -> int:
     """How many sessions shall send what is no request."""
     return int(request.config.getoption("--noise"))
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> int:
+    """How many statements shall be made to escape the guard."""
+    return int(request.config.getoption("--fuzz"))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from mtdd_router import dbapi
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.client.endpoint import Endpoint
 from mtdd_router.client.location import Location
-from mtdd_router.embedded import Stack, StackOptions, administrator_dsns
+from mtdd_router.embedded import Stack, administrator_dsns
 from mtdd_router.types import Isolation, Placement, TenantState
 from tests.attacks.corpus import FAMILIES, READ, Attack, Family
 from tests.databases import drop_database
@@ -129,18 +128,9 @@ class Site:
         return self.beside.execute(RIGHTS).fetchone()
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with tempfile.TemporaryDirectory(prefix="mtdd-test-") as folder:
-        # PostgreSQL's own account passes through it, if root runs the tests.
-        Path(folder).chmod(0o711)
-        # One connection for statements: whatever a leaves on it meets b.
-        with Stack(Path(folder) / "stack", StackOptions(shards=1, durable=False, pool_size=4)) as s:
-            yield s
-
-
 @pytest.fixture(scope="module", params=list(Isolation))
-def site(request: pytest.FixtureRequest, stack: Stack) -> Iterator[Site]:
+def site(request: pytest.FixtureRequest, attacked: Stack) -> Iterator[Site]:
+    stack = attacked
     admin = ShardAdmin(stack.shard_servers[0].address, shard="only")
     placements = []
     for name in ("a", "b"):
