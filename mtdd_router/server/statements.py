@@ -51,6 +51,7 @@ class Statement:
 
 ORDINARY: Final = Statement(fusable=True)
 _PLAIN: Final = Statement()
+_UNKNOWN: Final = Statement(pins=True, refusal="it cannot be parsed", parsed=False)
 _CONTROL: Final = frozenset((b"savepo", b"releas", b"rollba", b"commit", b"begin", b"fetch "))
 _DML: Final = frozenset((b"select", b"insert", b"update", b"delete", b"with ", b"values"))
 # If none of these is in a single DML statement, it cannot leave state behind or
@@ -236,10 +237,13 @@ _head_lacks_markers: Final = lru_cache(maxsize=1024)(_lacks_markers)
 
 
 def _parsed(statement: bytes) -> Statement:
+    if 0 in statement:
+        # The parser would take it for the end.
+        return _UNKNOWN
     try:
         nodes = [raw.stmt for raw in pglast.parse_sql(statement.decode()) if raw.stmt is not None]
     except (pglast.parser.ParseError, UnicodeDecodeError):
-        return Statement(pins=True, refusal="it cannot be parsed", parsed=False)
+        return _UNKNOWN
     if len(nodes) == 1:
         (node,) = nodes
         if isinstance(node, ast.DeclareCursorStmt) and _is_held(node):

@@ -177,7 +177,9 @@ def test_only_a_single_statement_may_share_a_flush():
     assert not classify(b"VACUUM").fusable
 
 
-@pytest.mark.parametrize("statement", [b"SELEC 1", b"SET ROLE", b"\xff\xfe", b"CREATE"])
+@pytest.mark.parametrize(
+    "statement", [b"SELEC 1", b"SET ROLE", b"\xff\xfe", b"CREATE", b"\0SET ROLE NONE"]
+)
 def test_what_the_parser_does_not_understand_must_not_run(statement):
     known = classify(statement)
     assert not known.parsed
