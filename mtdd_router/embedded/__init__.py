@@ -7,6 +7,7 @@ Django. A stack lives in a folder::
         psycopg.connect(stack.registry_dsn)
 """
 
+from mtdd_router.embedded.certificates import Certificates, make_certificates
 from mtdd_router.embedded.control import (
     ServiceStatus,
     StackStatus,
@@ -23,6 +24,7 @@ from mtdd_router.embedded.stack import Stack
 from mtdd_router.embedded.supervisor import asked_to_stop, supervise
 
 __all__ = [
+    "Certificates",
     "ServiceStatus",
     "Stack",
     "StackError",
@@ -31,6 +33,7 @@ __all__ = [
     "StackStatus",
     "administrator_dsns",
     "asked_to_stop",
+    "make_certificates",
     "registry_dsn",
     "shard_addresses",
     "stack_status",
