@@ -45,15 +45,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how often each victim is killed in each operation (default: %(default)s)",
     )
     parser.addoption(
+        "--tenants",
+        type=int,
+        default=40,
+        help="how many tenants are migrated, three of them with bad data (default: %(default)s)",
+    )
+    parser.addoption(
         "--noise",
         type=int,
-        default=300,
+        default=150,
         help="how many sessions send what is no request (default: %(default)s)",
     )
     parser.addoption(
         "--fuzz",
         type=int,
-        default=1000,
+        default=500,
         help="how many statements are made to escape the guard (default: %(default)s)",
     )
     parser.addoption(

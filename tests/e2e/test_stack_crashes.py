@@ -195,12 +195,15 @@ def test_a_signal_stops_everything_in_order(stack_folder: Path, kind: signal.Sig
     command = [sys.executable, "-m", "mtdd_router.embedded", str(stack_folder), "--shards", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        assert wait_until(lambda: stack_status(stack_folder).status == "running", timeout=60)
+        wait_until(
+            lambda: stack_status(stack_folder).status == "running" or process.poll() is not None,
+            timeout=60,
+        )
         process.send_signal(kind)
         output, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == 0
+    assert process.returncode == 0, output
     assert "Stopping." in output
     assert alive(stack_folder) == []

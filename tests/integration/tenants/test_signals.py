@@ -20,7 +20,7 @@ from mtdd_router.types import Isolation, TenantState
 from tenants import services
 from tenants import signals as tenant_signals
 from tenants.errors import OperationRefused, ProvisioningFailed, TenantBusy
-from tenants.models import Tenant
+from tenants.models import Job, Tenant
 from tenants.services import MigrationTarget
 from tenants.services.locks import tenant_lock
 from tenants.services.notifying import collected_failures
@@ -226,7 +226,9 @@ def test_the_admin_tells_what_failed_afterwards(connect, staff, tenant_factory):
     assert "no mail today" in page
     assert "no mail today" in page_of(staff, *change, post={"name": "xyz"})
     new = {"name": "new", "shard": "", "isolation": "schema"}
-    assert "no mail today" in page_of(staff, "admin:tenants_tenant_add", post=new)
+    page_of(staff, "admin:tenants_tenant_add", post=new)
+    call_command("run_jobs", "--once", stdout=io.StringIO())
+    assert "no mail today" in page_of(staff, "admin:tenants_job_change", Job.objects.get().pk)
     delete = ("admin:tenants_tenant_delete", tenant.pk)
     assert "no mail today" in page_of(staff, *delete, post={"typed_name": "xyz"})
     assert names() == {"xyz", "new"}
