@@ -52,6 +52,7 @@ class Statement:
 ORDINARY: Final = Statement(fusable=True)
 _PLAIN: Final = Statement()
 _UNKNOWN: Final = Statement(pins=True, refusal="it cannot be parsed", parsed=False)
+_TOO_DEEP: Final = Statement(pins=True, refusal="it is nested too deeply to be examined")
 _CONTROL: Final = frozenset((b"savepo", b"releas", b"rollba", b"commit", b"begin", b"fetch "))
 _DML: Final = frozenset((b"select", b"insert", b"update", b"delete", b"with ", b"values"))
 # If none of these is in a single DML statement, it cannot leave state behind or
@@ -76,6 +77,18 @@ _OVERLAP: Final = max(map(len, _MARKERS)) - 1
 _HEAD_BYTES: Final = 64
 _SEARCHED_TAIL_BYTES: Final = 32
 _CACHED_BYTES: Final = 4096
+# The parser's trees are walked by recursion in C, for which a stack of 8 MiB is enough to
+# some 15,000 levels. PostgreSQL itself refuses what is nested so deeply.
+_DEEPEST: Final = 10_000
+# A shorter statement cannot be nested more deeply: a level takes two bytes at least.
+_SHALLOW_BYTES: Final = 2 * _DEEPEST
+_OPENING: Final = frozenset(("ASCII_40", "ASCII_91"))
+_CLOSING: Final = frozenset(("ASCII_41", "ASCII_93"))
+_SEPARATING: Final = frozenset(("ASCII_44", "ASCII_59"))
+# Tokens that nest nothing by themselves: operands, and what the parser makes one list of.
+_FLAT: Final = frozenset(
+    ("IDENT", "ICONST", "FCONST", "SCONST", "BCONST", "XCONST", "PARAM", "ASCII_46", "AND", "OR")
+)
 _PLAIN_DML: Final = (
     ast.SelectStmt,
     ast.InsertStmt,
@@ -241,7 +254,10 @@ def _parsed(statement: bytes) -> Statement:
         # The parser would take it for the end.
         return _UNKNOWN
     try:
-        nodes = [raw.stmt for raw in pglast.parse_sql(statement.decode()) if raw.stmt is not None]
+        text = statement.decode()
+        if len(statement) > _SHALLOW_BYTES and _nesting(text) > _DEEPEST:
+            return _TOO_DEEP
+        nodes = [raw.stmt for raw in pglast.parse_sql(text) if raw.stmt is not None]
     except (pglast.parser.ParseError, UnicodeDecodeError):
         return _UNKNOWN
     if len(nodes) == 1:
@@ -281,14 +297,38 @@ def _is_held(node: ast.Node) -> bool:
     return isinstance(node, ast.DeclareCursorStmt) and bool((node.options or 0) & _CURSOR_HOLD)
 
 
-def _walk(node: Any) -> Iterator[ast.Node]:
-    if isinstance(node, ast.Node):
-        yield node
-        for name in type(node).__slots__:  # type: ignore[attr-defined]
-            yield from _walk(getattr(node, name))
-    elif isinstance(node, tuple | list):
-        for item in node:
-            yield from _walk(item)
+def _nesting(text: str) -> int:
+    """Return how deeply a statement may be nested, at most."""
+    deepest = total = 0
+    counts = [0]
+    for token in pglast.parser.scan(text):
+        if token.name in _OPENING:
+            counts.append(1)
+            total += 1
+        elif token.name in _CLOSING:
+            if len(counts) > 1:
+                total -= counts.pop()
+        elif token.name in _SEPARATING:
+            total -= counts[-1]
+            counts[-1] = 0
+        elif token.name not in _FLAT:
+            counts[-1] += 1
+            total += 1
+        deepest = max(deepest, total)
+    return deepest
+
+
+def _walk(root: ast.Node) -> Iterator[ast.Node]:
+    """Yield a node, and all below it; without recursion, for it may be deep."""
+    waiting: list[Any] = [root]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, ast.Node):
+            yield item
+            names = type(item).__slots__  # type: ignore[attr-defined]
+            waiting += [getattr(item, name) for name in names]
+        elif isinstance(item, tuple | list):
+            waiting += item
 
 
 def _function(call: ast.FuncCall | ast.CreateTrigStmt) -> str:

@@ -217,3 +217,41 @@ def test_what_may_leave_state_is_found_wherever_it_stands(marker: str) -> None:
             assert classify(plain.encode()) is ORDINARY
             marked = plain[:position] + marker + plain[position + len(marker) :]
             assert classify(marked.encode()) is not ORDINARY
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        "SELECT temp" + "+1" * 9_000,
+        "SELECT temp " + "UNION ALL SELECT 1 " * 3_000,
+        "SELECT temp" + "::int" * 4_500,
+        "SELECT temp WHERE true" + " OR a = 1" * 9_000,
+        "INSERT INTO t VALUES " + ",".join(["('temp'::text, 1 + 1, (2))"] * 20_000),
+    ],
+)
+def test_what_is_nested_deeply_or_long_is_examined(deep):
+    known = classify(deep.encode())
+    assert known.parsed
+    assert not known.refusal
+    hidden = deep.replace("temp", "set_config('role', 'none', false)", 1)
+    assert not deep.startswith("SELECT") or classify(hidden.encode()).refusal
+
+
+@pytest.mark.parametrize(
+    "deeper",
+    [
+        "SELECT temp" + "+1" * 1_000_000,
+        "SELECT temp " + "UNION ALL SELECT 1 " * 100_000,
+        "SELECT temp" + "::int" * 100_000,
+        "SELECT temp FROM a" + " JOIN b ON true" * 100_000,
+        "SELECT temp" + " AT TIME ZONE b" * 100_000,
+        "SELECT temp" + " IS NULL" * 100_000,
+        "SELECT temp" + " COLLATE c" * 100_000,
+        "SELECT temp, f(1" + ", 2+f(1" * 200_000 + ")" * 200_001,
+        "SELECT temp FROM t WHERE a IN (1) " + "AND (b) + 1 - 1 = 1 OR c " * 100_000,
+    ],
+)
+def test_what_is_nested_too_deeply_ends_nobodys_server(deeper):
+    """A parser that runs out of stack ends the process."""
+    known = classify(deeper.encode())
+    assert known.refusal
