@@ -8,7 +8,7 @@ this worker's cache before the call returns.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final
 
 import grpc
@@ -110,6 +110,9 @@ class ShardAdminService:
             config.postgres.connect_timeout,
             size=ADMIN_CONNECTIONS,
         )
+        # What changes catalogs makes every other backend read them again: two at once take
+        # longer than one after the other.
+        self._changing = asyncio.Lock()
 
     async def close(self) -> None:
         """Close what is kept open between calls."""
@@ -140,7 +143,7 @@ class ShardAdminService:
     ) -> admin_pb.CreateNamespaceResponse:
         """Make a tenant's role, namespace and placement."""
         tenant = request.placement.tenant
-        async with self._call("CreateNamespace", tenant, context) as namespaces:
+        async with self._call("CreateNamespace", tenant, context, alone=True) as namespaces:
             placement = placement_from_message(request.placement)
             validate_tenant_name(placement.tenant)
             if placement.state not in (TenantState.CREATING, TenantState.ACTIVE):
@@ -159,7 +162,7 @@ class ShardAdminService:
     ) -> admin_pb.DropNamespaceResponse:
         """Remove a tenant, or an orphan."""
         async with self._call(
-            "DropNamespace", request.tenant or request.orphan, context
+            "DropNamespace", request.tenant or request.orphan, context, alone=True
         ) as namespaces:
             if bool(request.tenant) == bool(request.orphan):
                 raise InvalidPlacement("Name either a tenant or an orphan.")
@@ -239,7 +242,7 @@ class ShardAdminService:
         self, request: admin_pb.RunScriptRequest, context: Context
     ) -> admin_pb.RunScriptResponse:
         """Run one script on each of some tenants."""
-        async with self._call("RunScript", "", context) as namespaces:
+        async with self._call("RunScript", "", context, alone=True) as namespaces:
             scripts = Scripts(
                 namespaces.connection,
                 self._connect_to,
@@ -264,13 +267,21 @@ class ShardAdminService:
             await connection.close()
 
     @asynccontextmanager
-    async def _call(self, method: str, tenant: str, context: Context) -> AsyncIterator[Namespaces]:
-        """Check the permission, lend a connection, and turn exceptions into status codes."""
+    async def _call(
+        self, method: str, tenant: str, context: Context, *, alone: bool = False
+    ) -> AsyncIterator[Namespaces]:
+        """Check the permission, lend a connection, and turn exceptions into status codes.
+
+        A call that runs *alone* waits for others of its kind.
+        """
         await self._require_admin(context)
         started = asyncio.get_running_loop().time()
         failure = ""
         try:
-            async with self._connections.use() as (connection, shard_id):
+            async with (
+                self._changing if alone else nullcontext(),
+                self._connections.use() as (connection, shard_id),
+            ):
                 yield Namespaces(
                     connection, shard_id, extension_schema=self._config.extension_schema
                 )

@@ -13,8 +13,6 @@ from tenants.services.identity import admin_of
 __all__ = ["Survey", "survey"]
 
 _CALL_TIMEOUT: Final = 600.0
-# A shard server runs so many for each of its workers.
-_CALLS_AT_A_TIME: Final = 2
 # A backend of PostgreSQL remembers each relation that it has looked at.
 _TENANTS_PER_CALL: Final[Mapping[SchemaDetail, int]] = {
     SchemaDetail.APPLIED: 1000,
@@ -39,13 +37,8 @@ def survey(tenants: Iterable[Tenant], detail: SchemaDetail = SchemaDetail.APPLIE
     states: dict[str, SchemaState] = {}
     errors: dict[str, str] = {}
     if by_shard:
-        at_a_time = _CALLS_AT_A_TIME * len(by_shard)
-        with ThreadPoolExecutor(at_a_time, thread_name_prefix="survey") as pool:
-            asked = [
-                pool.submit(_ask, shard, some, detail)
-                for shard, names in by_shard.items()
-                for some in _portions(names, detail)
-            ]
+        with ThreadPoolExecutor(len(by_shard), thread_name_prefix="survey") as pool:
+            asked = [pool.submit(_ask, shard, names, detail) for shard, names in by_shard.items()]
             for answer in asked:
                 found, failed = answer.result()
                 states.update(found)
@@ -53,19 +46,17 @@ def survey(tenants: Iterable[Tenant], detail: SchemaDetail = SchemaDetail.APPLIE
     return Survey(states, errors)
 
 
-def _portions(names: Sequence[str], detail: SchemaDetail) -> list[Sequence[str]]:
-    """Divide the tenants of a shard, so that it can answer several calls at a time."""
-    size = min(_TENANTS_PER_CALL[detail], -(-len(names) // _CALLS_AT_A_TIME))
-    return [names[start : start + size] for start in range(0, len(names), size)]
-
-
 def _ask(
     shard: Shard, names: Sequence[str], detail: SchemaDetail
-) -> tuple[Mapping[str, SchemaState], dict[str, str]]:
+) -> tuple[dict[str, SchemaState], dict[str, str]]:
+    states: dict[str, SchemaState] = {}
     try:
-        states = admin_of(shard, timeout=_CALL_TIMEOUT).inspect_schemas(names, detail)
+        admin = admin_of(shard, timeout=_CALL_TIMEOUT)
+        size = _TENANTS_PER_CALL[detail]
+        for start in range(0, len(names), size):
+            states.update(admin.inspect_schemas(names[start : start + size], detail))
     except ShardError as exc:
-        return {}, dict.fromkeys(names, str(exc))
+        return states, {name: str(exc) for name in names if name not in states}
     return states, {
         name: f"Shard {shard.name!r} does not know tenant {name!r}; run `manage.py check_shards`."
         for name in names
