@@ -1,7 +1,7 @@
 """The servers that a benchmark stands on: one PostgreSQL, and shard servers in front of it.
 
 PostgreSQL listens on a unix socket and on TCP, trusts the users of its private
-folder, and does not sync to disk: disks are not what is compared.
+folder, and keeps its files in memory where it may: disks are not what is compared.
 """
 
 import os
@@ -24,6 +24,7 @@ from psycopg.conninfo import make_conninfo
 
 from mtdd_router.embedded.account import postgres_account
 from mtdd_router.embedded.binaries import postgres_programs
+from mtdd_router.embedded.folders import scratch_folder
 from mtdd_router.embedded.ports import HOST, choose_port
 from mtdd_router.embedded.postgres import SUPERUSER, PostgresServer
 from mtdd_router.embedded.processes import log_tail, spawn
@@ -67,9 +68,8 @@ class Postgres:
 def started() -> Iterator[Postgres]:
     """Run a PostgreSQL in a folder of its own, which is deleted afterwards."""
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="mtdd-bench-"))
+        folder = scratch_folder("mtdd-bench-")
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        folder.chmod(0o711)
         account = postgres_account()
         sockets = folder / "sockets"
         sockets.mkdir()

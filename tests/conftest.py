@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.embedded import Stack, StackOptions
+from mtdd_router.embedded.folders import scratch_folder
 from mtdd_router.embedded.state import Credentials, StackState
 from tests.databases import drop_database
 
@@ -123,9 +123,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @contextlib.contextmanager
 def _stack_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="mtdd-test-"))
-    # PostgreSQL's own account passes through it, if root runs the tests.
-    folder.chmod(0o711)
+    folder = scratch_folder("mtdd-test-")
     try:
         yield folder / "stack"
     finally:
