@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.servers import Shard, started
 from mtdd_router.pb import messages_pb2 as pb
-from mtdd_router.wire.grpc_stream import SESSION_HEADER, ClientStream
+from mtdd_router.wire.grpc_stream import ONE_CALL_HEADER, ClientStream
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PATH = "/mtdd.v1.ShardService/Session"
@@ -24,7 +24,7 @@ class _Session:
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), timeout=60)
-        self._stream = ClientStream(_PATH, authority="benchmark", metadata=[SESSION_HEADER])
+        self._stream = ClientStream(_PATH, authority="benchmark", metadata=[ONE_CALL_HEADER])
         self._answer()
         request = pb.SessionRequest(serial=1, statement=b"SELECT 1")
         request.context.target.database = ""

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from mtdd_router.client.endpoint import Endpoint, connect, left
 from mtdd_router.wire.address import Address
-from mtdd_router.wire.grpc_stream import ClientStream, Metadata
+from mtdd_router.wire.grpc_stream import ONE_CALL_HEADER, ClientStream
 from mtdd_router.wire.http2 import ProtocolError
 from mtdd_router.wire.status import Status, StatusCode
 
@@ -53,7 +53,6 @@ class Call:
         path: ``/package.Service/Method``.
         limit: how long to try to connect, in seconds; it bounds everything else too,
             until ``unlimited`` is called.
-        metadata: goes with the first headers, beside the endpoint's.
 
     Raises:
         CallFailed: if there is no connection.
@@ -61,9 +60,7 @@ class Call:
 
     __slots__ = ("__weakref__", "_deadline", "_messages", "_poll", "_socket", "_stream")
 
-    def __init__(
-        self, endpoint: Endpoint, path: str, *, limit: float, metadata: Metadata = ()
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, path: str, *, limit: float) -> None:
         self._deadline: float | None = time.monotonic() + limit
         self._messages: deque[bytes] = deque()
         self._poll: select.poll | None = None
@@ -75,7 +72,7 @@ class Call:
             path,
             authority="localhost" if address.is_unix else str(address),
             scheme="http" if endpoint.tls is None else "https",
-            metadata=(*endpoint.metadata, *metadata),
+            metadata=(ONE_CALL_HEADER, *endpoint.metadata),
         )
         try:
             self._socket = connect(address, endpoint.tls, self._deadline)

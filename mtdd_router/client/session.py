@@ -18,7 +18,6 @@ from mtdd_router.client.call import Call, CallFailed, call_once
 from mtdd_router.client.endpoint import Endpoint
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
-from mtdd_router.wire.grpc_stream import SESSION_HEADER
 from mtdd_router.wire.status import exception_for
 
 __all__ = ["Session", "SessionPool", "sessions_of"]
@@ -61,7 +60,7 @@ class Session:
         self.context: pb.Context | None = None
         self.serial = 0
         self.idle_since = 0.0
-        self._call = Call(endpoint, f"{_SERVICE}/Session", limit=limit, metadata=[SESSION_HEADER])
+        self._call = Call(endpoint, f"{_SERVICE}/Session", limit=limit)
         hello = self.receive().hello
         # The stream itself has no deadline; its opening had.
         self._call.unlimited()

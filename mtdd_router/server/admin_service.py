@@ -9,7 +9,7 @@ this worker's cache before the call returns.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import psycopg
@@ -20,6 +20,7 @@ from mtdd_router.errors import InvalidTenantName
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.server.admin_connections import AdminConnections
 from mtdd_router.server.auth import Authorize, Permission
+from mtdd_router.server.calls import CallContext
 from mtdd_router.server.config import ADMIN_CONNECTIONS, ServerConfig
 from mtdd_router.server.control import AsyncConnection, connect
 from mtdd_router.server.identifiers import InvalidIdentifier
@@ -47,8 +48,6 @@ from mtdd_router.wire.schemas import (
 )
 
 __all__ = ["Load", "ShardAdminService"]
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 Load = Callable[[], tuple[int, int, int]]
 """Returns the worker's open and busy backend connections and its open sessions."""
@@ -119,7 +118,7 @@ class ShardAdminService:
         await self._connections.close()
 
     async def GetInfo(  # noqa: N802 - the names are the protocol's
-        self, request: admin_pb.GetInfoRequest, context: Context
+        self, request: admin_pb.GetInfoRequest, context: CallContext
     ) -> admin_pb.GetInfoResponse:
         """Tell what this server is."""
         async with self._call("GetInfo", "", context) as namespaces:
@@ -139,7 +138,7 @@ class ShardAdminService:
         )
 
     async def CreateNamespace(  # noqa: N802
-        self, request: admin_pb.CreateNamespaceRequest, context: Context
+        self, request: admin_pb.CreateNamespaceRequest, context: CallContext
     ) -> admin_pb.CreateNamespaceResponse:
         """Make a tenant's role, namespace and placement."""
         tenant = request.placement.tenant
@@ -158,7 +157,7 @@ class ShardAdminService:
         return admin_pb.CreateNamespaceResponse(placement=placement_message(stored))
 
     async def DropNamespace(  # noqa: N802
-        self, request: admin_pb.DropNamespaceRequest, context: Context
+        self, request: admin_pb.DropNamespaceRequest, context: CallContext
     ) -> admin_pb.DropNamespaceResponse:
         """Remove a tenant, or an orphan."""
         async with self._call(
@@ -177,7 +176,7 @@ class ShardAdminService:
         return admin_pb.DropNamespaceResponse(dropped=dropped)
 
     async def UpdatePlacement(  # noqa: N802
-        self, request: admin_pb.UpdatePlacementRequest, context: Context
+        self, request: admin_pb.UpdatePlacementRequest, context: CallContext
     ) -> admin_pb.UpdatePlacementResponse:
         """Change name, state or epoch."""
         async with self._call("UpdatePlacement", request.tenant, context) as namespaces:
@@ -203,7 +202,7 @@ class ShardAdminService:
         return admin_pb.UpdatePlacementResponse(placement=placement_message(stored))
 
     async def ListPlacements(  # noqa: N802
-        self, request: admin_pb.ListPlacementsRequest, context: Context
+        self, request: admin_pb.ListPlacementsRequest, context: CallContext
     ) -> admin_pb.ListPlacementsResponse:
         """List placements, and what does not fit together."""
         async with self._call("ListPlacements", request.tenant, context) as namespaces:
@@ -220,7 +219,7 @@ class ShardAdminService:
         )
 
     async def GetSizes(  # noqa: N802
-        self, request: admin_pb.GetSizesRequest, context: Context
+        self, request: admin_pb.GetSizesRequest, context: CallContext
     ) -> admin_pb.GetSizesResponse:
         """Measure namespaces."""
         async with self._call("GetSizes", "", context) as namespaces:
@@ -228,7 +227,7 @@ class ShardAdminService:
         return admin_pb.GetSizesResponse(bytes_by_tenant=sizes)
 
     async def InspectSchemas(  # noqa: N802
-        self, request: admin_pb.InspectSchemasRequest, context: Context
+        self, request: admin_pb.InspectSchemasRequest, context: CallContext
     ) -> admin_pb.InspectSchemasResponse:
         """Read which migrations tenants have, and what their catalogs hold."""
         async with self._call("InspectSchemas", "", context) as namespaces:
@@ -239,7 +238,7 @@ class ShardAdminService:
         return states_message(states)
 
     async def RunScript(  # noqa: N802
-        self, request: admin_pb.RunScriptRequest, context: Context
+        self, request: admin_pb.RunScriptRequest, context: CallContext
     ) -> admin_pb.RunScriptResponse:
         """Run one script on each of some tenants."""
         async with self._call("RunScript", "", context, alone=True) as namespaces:
@@ -268,7 +267,7 @@ class ShardAdminService:
 
     @asynccontextmanager
     async def _call(
-        self, method: str, tenant: str, context: Context, *, alone: bool = False
+        self, method: str, tenant: str, context: CallContext, *, alone: bool = False
     ) -> AsyncIterator[Namespaces]:
         """Check the permission, lend a connection, and turn exceptions into status codes.
 
@@ -299,7 +298,7 @@ class ShardAdminService:
                 **({"failure": failure} if failure else {}),
             )
 
-    async def _require_admin(self, context: Context) -> None:
+    async def _require_admin(self, context: CallContext) -> None:
         permissions = self._authorize(tuple(context.invocation_metadata() or ()))
         if not permissions:
             await context.abort(

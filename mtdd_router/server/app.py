@@ -9,11 +9,13 @@ from typing import Any, Final
 
 import grpc
 
+from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.server.admin_service import ShardAdminService
 from mtdd_router.server.auth import make_authorize
 from mtdd_router.server.bootstrap import PLACEMENT_CHANNEL, bootstrap
+from mtdd_router.server.calls import Method
 from mtdd_router.server.config import ServerConfig
 from mtdd_router.server.control import AsyncConnection, ControlConnection
 from mtdd_router.server.front import Front
@@ -27,8 +29,9 @@ from mtdd_router.server.runtime_folder import worker_socket
 from mtdd_router.server.service import ShardService
 from mtdd_router.server.sessions import Sessions
 from mtdd_router.server.siblings import Siblings
-from mtdd_router.server.streams import SessionStreams
+from mtdd_router.server.streams import CallStreams
 from mtdd_router.server.targets import Targets
+from mtdd_router.server.unary import unary_methods
 from mtdd_router.server.version import server_version
 from mtdd_router.wire.address import Address
 
@@ -114,14 +117,22 @@ class _Worker:
             queue_timeout=config.queue_timeout,
             version=server_version(),
         )
-        self._streams = SessionStreams(self._sessions)
         self._siblings = Siblings(folder, worker, config.workers)
         self._service = ShardService(self._sessions, self._siblings)
-        self._socket = worker_socket(folder, worker)
-        self._front = Front(config, self._socket, self._streams.take_over)
         self._admin = ShardAdminService(
             config, placements, authorize, pool_size=self._pool.size, load=self._load
         )
+        self._streams = CallStreams(
+            {
+                f"/{_SHARD.full_name}/Session": Method(
+                    pb.SessionRequest.FromString, self._sessions.serve
+                ),
+                **unary_methods(_SHARD, self._service),
+                **unary_methods(_ADMIN, self._admin),
+            }
+        )
+        self._socket = worker_socket(folder, worker)
+        self._front = Front(config, self._socket, self._streams.take_over, self._streams.paths)
 
     async def serve(
         self, addresses: Sequence[Address], shutdown: Shutdown, on_ready: Callable[[], None]

@@ -1,14 +1,20 @@
-"""The Session call, whoever carries it: gRPC's server, or ``streams``."""
+"""A call, whoever carries it: gRPC's server, or ``streams``."""
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import Message
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.wire.status import StatusCode
 
-__all__ = ["CallRefused", "Metadata", "SessionCall"]
+__all__ = ["Call", "CallContext", "CallRefused", "Metadata", "Method", "SessionCall"]
 
 Metadata = Iterable[tuple[str, str | bytes]]
+Request_co = TypeVar("Request_co", bound=Message, covariant=True)
+Response_contra = TypeVar("Response_contra", bound=Message, contravariant=True)
 
 
 class CallRefused(Exception):
@@ -20,8 +26,18 @@ class CallRefused(Exception):
         self.message = message
 
 
-class SessionCall(Protocol):
-    """One Session call, seen from the server.
+class CallContext(Protocol):
+    """What a method of one message each way needs to know; gRPC's own context is one."""
+
+    def invocation_metadata(self) -> Metadata | None:
+        """Return what the client sent with the call."""
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """End the call with a status other than OK, by raising."""
+
+
+class Call(Protocol[Request_co, Response_contra]):
+    """One call, seen from the server.
 
     The task that serves it is cancelled when the client is gone.
     """
@@ -30,12 +46,28 @@ class SessionCall(Protocol):
     def metadata(self) -> Metadata:
         """What the client sent with the call."""
 
-    async def read(self) -> pb.SessionRequest | None:
+    async def read(self) -> Request_co | None:
         """Return the next request, or None if the client will send no more.
 
         Raises:
             google.protobuf.message.DecodeError: if what came is no request.
         """
 
-    async def write(self, response: pb.SessionResponse) -> None:
+    async def write(self, response: Response_contra) -> None:
         """Send *response*; returns late if the client does not read."""
+
+
+SessionCall = Call[pb.SessionRequest, pb.SessionResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How the calls of one method are served.
+
+    Attributes:
+        parse: makes a request of its bytes.
+        serve: answers a call; raises CallRefused to end it with another status than OK.
+    """
+
+    parse: Callable[[bytes], Message]
+    serve: Callable[[Call[Any, Any]], Awaitable[None]]

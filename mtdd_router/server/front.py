@@ -1,6 +1,6 @@
 """What listens on the shard server's addresses, and decides who serves a connection.
 
-A session of our own client promises, with a header, that its connection carries
+A call of our own client promises, with a header, that its connection carries
 that one stream; then ``streams`` serves it right here. Every other connection is
 relayed to the gRPC server of this process, which listens on a private socket only.
 
@@ -13,7 +13,7 @@ import contextlib
 import resource
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -21,12 +21,11 @@ from mtdd_router.server.address import AddressInUse, only_ipv6
 from mtdd_router.server.config import ServerConfig
 from mtdd_router.server.relay import Relay
 from mtdd_router.wire.address import Address
-from mtdd_router.wire.grpc_stream import SESSION_HEADER, ServerStream
+from mtdd_router.wire.grpc_stream import ONE_CALL_HEADER, ServerStream
 from mtdd_router.wire.http2 import MAX_HEADER_BYTES, PREFACE, ProtocolError
 
 __all__ = ["Front", "TakeOver", "listening_socket"]
 
-SESSION_PATH: Final = "/mtdd.v1.ShardService/Session"
 _BACKLOG: Final = 1024
 _HANDSHAKE_SECONDS: Final = 10.0
 # An empty SETTINGS frame. Many clients send nothing more before they have seen one.
@@ -38,7 +37,7 @@ _MOST_DESCRIPTORS: Final = 1 << 20
 _UNDECIDED_BYTES: Final = 2 * MAX_HEADER_BYTES
 
 TakeOver = Callable[[asyncio.Transport, ServerStream, list[bytes], ProtocolError | None], None]
-"""Serves a session's connection; see ``streams``."""
+"""Serves the connection of one call; see ``streams``."""
 
 
 class Front:
@@ -47,12 +46,16 @@ class Front:
     Args:
         config: for TLS and the size of messages.
         grpc_path: the unix socket of this process's gRPC server.
-        take_over: serves the connection of a session.
+        take_over: serves the connection of one call.
+        paths: what can be called so.
     """
 
-    def __init__(self, config: ServerConfig, grpc_path: Path, take_over: TakeOver) -> None:
+    def __init__(
+        self, config: ServerConfig, grpc_path: Path, take_over: TakeOver, paths: Collection[str]
+    ) -> None:
         self.max_message_bytes = config.max_message_bytes
         self.take_over = take_over
+        self.paths = paths
         self._grpc_path = str(grpc_path)
         self._tls = _tls_context(config)
         self._sockets: list[socket.socket] = []
@@ -159,7 +162,7 @@ class _Arrival(asyncio.Protocol):
         self._front.decided(self)
 
     def _decide(self, messages: list[bytes], error: ProtocolError | None) -> None:
-        if _is_session(self._stream):
+        if self._stream.path in self._front.paths and _is_alone(self._stream):
             self._leave()
             self._front.take_over(self._transport, self._stream, messages, error)
         else:
@@ -184,13 +187,12 @@ class _Arrival(asyncio.Protocol):
             self.drop()
 
 
-def _is_session(stream: ServerStream) -> bool:
+def _is_alone(stream: ServerStream) -> bool:
     """Whether ``streams`` can serve the call; gRPC answers everything else."""
     headers = dict(stream.metadata or ())
-    name, value = SESSION_HEADER
+    name, value = ONE_CALL_HEADER
     return (
-        stream.path == SESSION_PATH
-        and headers.get(name) == value
+        headers.get(name) == value
         and headers.get("content-type", "").startswith("application/grpc")
         and headers.get("grpc-encoding", "identity") == "identity"
     )

@@ -1,4 +1,4 @@
-"""Connections that carry one Session call each: our own client's.
+"""Connections that carry one call each: our own client's.
 
 The bytes are gRPC over HTTP/2 as on any other connection; what is spared is gRPC's
 own threads. One task serves a connection. It is cancelled when the client is gone,
@@ -10,19 +10,19 @@ client sends ahead; the connection closes when its call has ended.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from mtdd_router.pb import messages_pb2 as pb
-from mtdd_router.server.calls import CallRefused, Metadata
+from google.protobuf.message import Message
+
+from mtdd_router.server.calls import CallRefused, Metadata, Method
 from mtdd_router.server.logs import get_logger
-from mtdd_router.server.sessions import Sessions
 from mtdd_router.server.silence import is_silent
 from mtdd_router.wire.grpc_stream import MessageTooLong, ServerStream, Status
 from mtdd_router.wire.http2 import ProtocolError
 from mtdd_router.wire.status import StatusCode
 
-__all__ = ["SessionStreams"]
+__all__ = ["CallStreams"]
 
 _log = get_logger(__name__)
 
@@ -36,12 +36,21 @@ _CLOSE_STEP_SECONDS: Final = 0.01
 _WATCH_SECONDS: Final = 5.0
 
 
-class SessionStreams:
-    """The connections of one worker that carry sessions."""
+class CallStreams:
+    """The connections of one worker that carry one call each.
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self._open: set[_SessionStream] = set()
+    Args:
+        methods: those that can be called so, by their paths.
+    """
+
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        self._methods = methods
+        self._open: set[_CallStream] = set()
+
+    @property
+    def paths(self) -> Collection[str]:
+        """What can be called so."""
+        return self._methods.keys()
 
     def take_over(
         self,
@@ -54,11 +63,12 @@ class SessionStreams:
 
         Args:
             transport: the connection.
-            stream: the call, whose headers have arrived.
+            stream: the call of one of ``paths``, whose headers have arrived.
             messages: its first requests.
             error: what was wrong with what came after them, if anything.
         """
-        connection = _SessionStream(transport, stream, self._sessions, self._open.discard)
+        method = self._methods[stream.path or ""]
+        connection = _CallStream(transport, stream, method, self._open.discard)
         self._open.add(connection)
         connection.begin(messages)
         if error is not None:
@@ -89,7 +99,7 @@ class SessionStreams:
             connection.cut()
 
 
-class _SessionStream(asyncio.Protocol):
+class _CallStream(asyncio.Protocol):
     """One connection, and the call that it carries."""
 
     _task: asyncio.Task[None]
@@ -98,13 +108,14 @@ class _SessionStream(asyncio.Protocol):
         self,
         transport: asyncio.Transport,
         stream: ServerStream,
-        sessions: Sessions,
-        closed: Callable[["_SessionStream"], None],
+        method: Method,
+        closed: Callable[["_CallStream"], None],
     ) -> None:
         self.metadata: Metadata = stream.metadata or ()
         self._transport = transport
         self._stream = stream
-        self._sessions = sessions
+        self._method = method
+        self._parse = method.parse
         self._closed = closed
         self._loop = asyncio.get_running_loop()
         self._requests: deque[bytes] = deque()
@@ -155,9 +166,9 @@ class _SessionStream(asyncio.Protocol):
         """Close the connection at once."""
         self._transport.abort()
 
-    # SessionCall
+    # Call
 
-    async def read(self) -> pb.SessionRequest | None:
+    async def read(self) -> Message | None:
         requests = self._requests
         while not requests:
             if self._stream.ended:
@@ -170,9 +181,9 @@ class _SessionStream(asyncio.Protocol):
         message = requests.popleft()
         if not self._reading:
             self._steer_reading()
-        return pb.SessionRequest.FromString(message)
+        return self._parse(message)
 
-    async def write(self, response: pb.SessionResponse) -> None:
+    async def write(self, response: Message) -> None:
         if not self._accepted:
             self._accepted = True
             self._stream.accept()
@@ -223,12 +234,12 @@ class _SessionStream(asyncio.Protocol):
 
     async def _serve(self) -> None:
         try:
-            await self._sessions.serve(self)
+            await self._method.serve(self)
             status = Status(StatusCode.OK)
         except CallRefused as exc:
             status = Status(exc.code, exc.message)
         except Exception:  # noqa: BLE001 - logged, and no client may wait for ever
-            _log.exception("session_failed")
+            _log.exception("call_failed", path=self._stream.path)
             status = Status(StatusCode.INTERNAL, "the shard server failed; its log says more")
         self.finish(status)
 

@@ -30,7 +30,7 @@ from mtdd_router.wire.status import Status, StatusCode
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
-    "SESSION_HEADER",
+    "ONE_CALL_HEADER",
     "ClientStream",
     "GrpcStream",
     "MessageTooLong",
@@ -41,7 +41,7 @@ __all__ = [
 
 Metadata = Iterable[tuple[str, str]]
 
-SESSION_HEADER: Final = ("mtdd-connection", "session")
+ONE_CALL_HEADER: Final = ("mtdd-connection", "session")
 """The promise that this connection carries this one stream only."""
 MAX_MESSAGE_BYTES: Final = 1 << 30
 

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from mtdd_router.pb import messages_pb2 as pb
-from mtdd_router.wire.grpc_stream import SESSION_HEADER, ClientStream
+from mtdd_router.wire.grpc_stream import ONE_CALL_HEADER, ClientStream
 from mtdd_router.wire.status import StatusCode
 
 PATH = "/mtdd.v1.ShardService/Session"
@@ -63,7 +63,7 @@ class Session:
             self._channel = grpc.insecure_channel(address, options)
         else:
             self._channel = grpc.secure_channel(address, credentials, options)
-        metadata = [SESSION_HEADER] if marked else []
+        metadata = [ONE_CALL_HEADER] if marked else []
         if token:
             metadata.append(("authorization", f"Bearer {token}"))
         start = self._channel.stream_stream(
@@ -131,7 +131,7 @@ class BareSession:
     def __init__(self, address: str, tenant: str) -> None:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=20)
-        self._stream = ClientStream(PATH, authority="test", metadata=[SESSION_HEADER])
+        self._stream = ClientStream(PATH, authority="test", metadata=[ONE_CALL_HEADER])
         self._requests = Requests(tenant)
         self._messages: list[bytes] = []
         try:

@@ -3,7 +3,7 @@
 import pytest
 
 from mtdd_router.wire.grpc_stream import (
-    SESSION_HEADER,
+    ONE_CALL_HEADER,
     ClientStream,
     GrpcStream,
     ServerStream,
@@ -25,7 +25,7 @@ def carry(source: GrpcStream, target: GrpcStream) -> list[bytes]:
 @pytest.fixture
 def pair() -> tuple[ClientStream, ServerStream]:
     """A call that both sides have opened."""
-    client = ClientStream(PATH, authority="shard", metadata=[SESSION_HEADER])
+    client = ClientStream(PATH, authority="shard", metadata=[ONE_CALL_HEADER])
     server = ServerStream()
     carry(client, server)
     server.accept()
@@ -37,7 +37,7 @@ def pair() -> tuple[ClientStream, ServerStream]:
 def test_the_server_learns_path_and_metadata(pair):
     _, server = pair
     assert server.path == PATH
-    assert SESSION_HEADER in server.metadata
+    assert ONE_CALL_HEADER in server.metadata
 
 
 def test_messages_arrive_whole_both_ways(pair):

@@ -11,7 +11,7 @@ import pytest
 from h2.settings import SettingCodes
 
 from mtdd_router.wire.grpc_stream import (
-    SESSION_HEADER,
+    ONE_CALL_HEADER,
     ClientStream,
     MessageTooLong,
     ServerStream,
@@ -84,7 +84,7 @@ class Peer:
 
 
 def client_and_peer(**settings: int) -> tuple[ClientStream, Peer]:
-    client = ClientStream(PATH, authority="shard", metadata=[SESSION_HEADER])
+    client = ClientStream(PATH, authority="shard", metadata=[ONE_CALL_HEADER])
     peer = Peer(client, **settings)
     peer.run()
     peer.h2.send_headers(1, RESPONSE)
@@ -95,7 +95,7 @@ def client_and_peer(**settings: int) -> tuple[ClientStream, Peer]:
 def server_and_peer(**settings: int) -> tuple[ServerStream, Peer]:
     server = ServerStream()
     peer = Peer(server, **settings)
-    peer.h2.send_headers(1, [*REQUEST, SESSION_HEADER])
+    peer.h2.send_headers(1, [*REQUEST, ONE_CALL_HEADER])
     peer.run()
     server.accept()
     peer.run()
@@ -109,7 +109,7 @@ def test_our_client_opens_a_call_that_another_server_understands():
     client, peer = client_and_peer()
     headers = peer.find(h2.events.RequestReceived).headers
     assert dict(headers)[":path"] == PATH
-    assert SESSION_HEADER in headers
+    assert ONE_CALL_HEADER in headers
     peer.take(client.message(b"question"))
     assert peer.data == grpc(b"question")
     peer.h2.send_data(1, grpc(b"answer"))
@@ -551,7 +551,7 @@ def test_a_header_block_of_the_allowed_size_is_taken():
 
 
 def test_the_first_write_of_a_client_holds_all_that_tells_what_it_wants():
-    opening = ClientStream(PATH, authority="shard", metadata=[SESSION_HEADER]).outgoing()
+    opening = ClientStream(PATH, authority="shard", metadata=[ONE_CALL_HEADER]).outgoing()
     assert opening.startswith(PREFACE)
     settings = 9 + int.from_bytes(opening[24:27], "big")
     assert opening[24 + 3] == SETTINGS
