@@ -7,8 +7,8 @@ Nothing is dropped that does not carry the shard's mark.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 from uuid import UUID
 
@@ -28,6 +28,18 @@ _LOCK_TIMEOUT: Final = 5.0
 # The first half of the keys of advisory locks on tenants' databases.
 _DATABASES_LOCK: Final = 0x6D746462
 _ROLE_GRANTS_HAVE_OPTIONS: Final = 160000
+# What there is of a schema and a role. The mark of the schema's owner counts as well: a
+# tenant may change the comments of what it owns.
+_THERE: Final = """
+SELECT (SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '')
+          FROM pg_catalog.pg_roles r WHERE r.rolname = %(role)s),
+       o.rolname::text,
+       pg_catalog.obj_description(n.oid, 'pg_namespace'),
+       pg_catalog.shobj_description(o.oid, 'pg_authid')
+  FROM (VALUES (1)) one
+  LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = %(schema)s
+  LEFT JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner
+"""
 
 
 class AlreadyExists(Exception):
@@ -174,15 +186,6 @@ class Namespaces:
     def _grants_have_options(self) -> bool:
         return self.connection.info.server_version >= _ROLE_GRANTS_HAVE_OPTIONS
 
-    async def _role_comment(self, role: str) -> str | None:
-        """Return the comment of *role*, empty if it has none, None if there is no such role."""
-        value: str | None = await self._value(
-            "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid'), '')"
-            " FROM pg_catalog.pg_roles WHERE rolname = %s",
-            role,
-        )
-        return value
-
     async def _make_schema(self, placement: Placement, part: ScriptPart | None) -> None:
         """Make role and schema of a placement, as far as they are not there."""
         statements = await self._role_statements(placement.role)
@@ -321,22 +324,24 @@ class Namespaces:
         placement = await self.find(tenant)
         if placement is None:
             return False
-        if placement.state is not TenantState.DELETING:
-            # Nothing more begins there, so that what runs is waited for once.
-            await self.connection.execute(
-                "UPDATE mtdd.placement SET state = 'deleting', changed_at = now()"
-                " WHERE tenant = %s AND state <> 'deleting'",
-                [tenant],
-            )
-        if placement.isolation is Isolation.DATABASE:
+        # Nothing more begins there, so that what runs is waited for once.
+        closing = sql.SQL(
+            "BEGIN; UPDATE mtdd.placement SET state = 'deleting', changed_at = now()"
+            " WHERE tenant = {} AND state <> 'deleting'; COMMIT"
+        ).format(tenant)
+        delete = sql.SQL("DELETE FROM mtdd.placement WHERE tenant = {}").format(tenant)
+        in_schema = placement.isolation is Isolation.SCHEMA
+        statements = await self._drop_statements(
+            placement.namespace if in_schema else None, placement.role
+        )
+        if not in_schema:
+            await self.connection.execute(closing)
             async with self._alone_with(placement.namespace):
                 await self._drop_database(placement.namespace)
-        async with self.transaction(f"Tenant {tenant!r}"):
-            await self.connection.execute("DELETE FROM mtdd.placement WHERE tenant = %s", [tenant])
-            statements = await self._drop_role_statements(placement.role)
-            if placement.isolation is Isolation.SCHEMA:
-                statements = [*await self._drop_schema_statements(placement.namespace), *statements]
-            await self._run_all(statements)
+        begin = sql.SQL("BEGIN; SET LOCAL lock_timeout = {}").format(f"{_LOCK_TIMEOUT:g}s")
+        with _in_use(f"Tenant {tenant!r}"):
+            # What an exception leaves open ends with the connection.
+            await self._run_all([closing, begin, delete, *statements, sql.SQL("COMMIT")])
         return True
 
     async def drop_orphan(self, name: str) -> bool:
@@ -354,13 +359,12 @@ class Namespaces:
             raise NotPossible(f"{name!r} belongs to a tenant of this shard; delete the tenant.")
         dropped = False
         if (owner := await self._database_owner(name)) is not None:
-            await self._require_mark("database", name, owner)
+            await self._require_marked_database(name, owner)
             async with self._alone_with(name):
                 await self._drop_database(name)
             dropped = True
         async with self.transaction(f"{name!r}"):
-            statements = await self._drop_schema_statements(name)
-            statements += await self._drop_role_statements(name)
+            statements = await self._drop_statements(name, name)
             await self._run_all(statements)
         return dropped or bool(statements)
 
@@ -372,58 +376,57 @@ class Namespaces:
         )
         return value
 
-    async def _require_mark(self, kind: str, name: str, owner: str) -> None:
+    async def _require_marked_database(self, name: str, owner: str) -> None:
         """Refuse what is not ours. The owner's mark counts: a tenant may change its comments."""
-        catalog = {"schema": "pg_namespace", "database": "pg_database"}[kind]
-        column = {"schema": "nspname", "database": "datname"}[kind]
-        describe = {"schema": "obj_description", "database": "shobj_description"}[kind]
         marked = await self._is(
             "SELECT %s IN (pg_catalog.shobj_description(r.oid, 'pg_authid'),"
-            f" pg_catalog.{describe}(o.oid, '{catalog}'))"
-            f" FROM pg_catalog.{catalog} o, pg_catalog.pg_roles r"
-            f" WHERE o.{column} = %s AND r.rolname = %s",
+            " pg_catalog.shobj_description(d.oid, 'pg_database'))"
+            " FROM pg_catalog.pg_database d, pg_catalog.pg_roles r"
+            " WHERE d.datname = %s AND r.rolname = %s",
             self.mark,
             name,
             owner,
         )
         if not marked:
-            raise NotPossible(
-                f"The {kind} {name!r} was not made by this shard server; it is left alone."
-            )
+            raise _not_ours("database", name)
 
-    async def _drop_schema_statements(self, name: str) -> list[sql.Composable]:
-        """Return what drops the schema, if it is there."""
-        owner = await self._schema_owner(name)
-        if owner is None:
-            return []
-        await self._require_mark("schema", name, owner)
-        return [
-            sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner)),
-            sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)),
-            sql.SQL("SET LOCAL ROLE NONE"),
-        ]
+    async def _drop_statements(self, schema: str | None, role: str) -> list[sql.Composable]:
+        """Return what drops the schema and the role, as far as they are there.
 
-    async def _drop_role_statements(self, role: str) -> list[sql.Composable]:
-        """Return what drops the role, if it is there."""
-        comment = await self._role_comment(role)
-        if comment is None:
-            return []
-        if comment != self.mark:
-            raise NotPossible(f"Role {role!r} was not made by this shard server; it is left alone.")
-        name = sql.Identifier(role)
-        return [
-            # Large objects and rights, which no schema holds.
-            sql.SQL("SET LOCAL ROLE {}").format(name),
-            sql.SQL("DROP OWNED BY {} CASCADE").format(name),
-            sql.SQL("SET LOCAL ROLE NONE"),
-            sql.SQL("DROP ROLE {}").format(name),
-        ]
+        Raises:
+            NotPossible: if one of them is not ours.
+        """
+        cursor = await self.connection.execute(_THERE, {"schema": schema, "role": role})
+        row = await cursor.fetchone()
+        assert row is not None
+        role_comment, owner, *marks = row
+        statements = []
+        if owner is not None:
+            if self.mark not in marks:
+                raise _not_ours("schema", schema)
+            statements = [
+                sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner)),
+                sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema or "")),
+                sql.SQL("SET LOCAL ROLE NONE"),
+            ]
+        if role_comment is not None:
+            if role_comment != self.mark:
+                raise _not_ours("role", role)
+            name = sql.Identifier(role)
+            statements += [
+                # Large objects and rights, which no schema holds.
+                sql.SQL("SET LOCAL ROLE {}").format(name),
+                sql.SQL("DROP OWNED BY {} CASCADE").format(name),
+                sql.SQL("SET LOCAL ROLE NONE"),
+                sql.SQL("DROP ROLE {}").format(name),
+            ]
+        return statements
 
     async def _drop_database(self, name: str) -> None:
         owner = await self._database_owner(name)
         if owner is None:
             return
-        await self._require_mark("database", name, owner)
+        await self._require_marked_database(name, owner)
         await self._empty_database(name)
         await self._run("SET ROLE {}", sql.Identifier(owner))
         try:
@@ -463,15 +466,10 @@ class Namespaces:
     @asynccontextmanager
     async def transaction(self, who: str = "The namespace") -> AsyncIterator[None]:
         """Open a transaction that does not wait long for locks."""
-        try:
+        with _in_use(who):
             async with self.connection.transaction():
                 await self.connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'")
                 yield
-        except (pg_errors.LockNotAvailable, pg_errors.DeadlockDetected) as exc:
-            raise NotPossible(
-                f"{who} is in use: a transaction still holds its tables after "
-                f"{_LOCK_TIMEOUT:g} s; freeze the tenant, end the transaction, and try again."
-            ) from exc
 
     async def _run_all(self, statements: list[sql.Composable]) -> None:
         """Run *statements* at once."""
@@ -489,3 +487,19 @@ class Namespaces:
 
     async def _is(self, query: str, *parameters: object) -> bool:
         return bool(await self._value(query, *parameters))
+
+
+@contextmanager
+def _in_use(who: str) -> Iterator[None]:
+    """Say that *who* is in use where a lock could not be had."""
+    try:
+        yield
+    except (pg_errors.LockNotAvailable, pg_errors.DeadlockDetected) as exc:
+        raise NotPossible(
+            f"{who} is in use: a transaction still holds its tables after "
+            f"{_LOCK_TIMEOUT:g} s; freeze the tenant, end the transaction, and try again."
+        ) from exc
+
+
+def _not_ours(kind: str, name: str | None) -> NotPossible:
+    return NotPossible(f"The {kind} {name!r} was not made by this shard server; it is left alone.")

@@ -45,7 +45,7 @@ __all__ = [
 
 # Dropping a large schema takes PostgreSQL its time.
 _DROP_TIMEOUT: Final = 300.0
-_PARALLEL: Final = 2
+_PARALLEL: Final = 4
 
 
 class PurgeOutcome(StrEnum):
