@@ -25,14 +25,24 @@ from mtdd_router.errors import (
     StatementRefused,
     TenantDoesNotExist,
     TenantError,
+    TenantLocked,
     TenantRequired,
     TenantUnavailable,
 )
 
 if TYPE_CHECKING:
-    from mtdd_router.context import current_tenant, maintenance, tenant_context
+    from mtdd_router.asgi import TenantConnectionMiddleware
+    from mtdd_router.context import (
+        current_tenant,
+        in_current_tenant,
+        lift_tenant_lock,
+        maintenance,
+        tenant_context,
+        tenant_lock,
+    )
     from mtdd_router.middleware import TenantMiddleware
     from mtdd_router.routers import TenantRouter
+    from mtdd_router.threads import TenantThread, TenantThreadPoolExecutor
 
 __all__ = [
     "ConfigurationError",
@@ -47,24 +57,37 @@ __all__ = [
     "ShardUnavailable",
     "StaleRoute",
     "StatementRefused",
+    "TenantConnectionMiddleware",
     "TenantDoesNotExist",
     "TenantError",
+    "TenantLocked",
     "TenantMiddleware",
     "TenantRequired",
     "TenantRouter",
+    "TenantThread",
+    "TenantThreadPoolExecutor",
     "TenantUnavailable",
     "current_tenant",
     "databases",
+    "in_current_tenant",
+    "lift_tenant_lock",
     "maintenance",
     "tenant_context",
+    "tenant_lock",
 ]
 
 _LAZY: Final = {
+    "TenantConnectionMiddleware": "mtdd_router.asgi",
     "TenantMiddleware": "mtdd_router.middleware",
     "TenantRouter": "mtdd_router.routers",
+    "TenantThread": "mtdd_router.threads",
+    "TenantThreadPoolExecutor": "mtdd_router.threads",
     "current_tenant": "mtdd_router.context",
+    "in_current_tenant": "mtdd_router.context",
+    "lift_tenant_lock": "mtdd_router.context",
     "maintenance": "mtdd_router.context",
     "tenant_context": "mtdd_router.context",
+    "tenant_lock": "mtdd_router.context",
 }
 
 

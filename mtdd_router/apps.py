@@ -2,8 +2,9 @@
 
 from django.apps import AppConfig
 
+from mtdd_router import context
 from mtdd_router.backend.routes import set_route_source
-from mtdd_router.context import maintenance_active
+from mtdd_router.backend.work import set_running_work
 from mtdd_router.directory import directory
 
 __all__ = ["MTDDRouterConfig"]
@@ -20,6 +21,7 @@ class MTDDRouterConfig(AppConfig):
         # Imported late: they need models.
         from mtdd_router import checks, managers
 
-        set_route_source(directory, maintenance=maintenance_active)
+        set_route_source(directory, maintenance=context.maintenance_active)
+        set_running_work(context)
         managers.watch()
         checks.register_checks()

@@ -81,6 +81,11 @@ class MTDDSettings:
         return _get("MTDD_RESOLVERS", cast(Iterable[Any], ()))
 
     @property
+    def lock_requests(self) -> bool:
+        """Whether a request cannot leave its tenant (MTDD_LOCK_REQUESTS)."""
+        return _get("MTDD_LOCK_REQUESTS", default=False)
+
+    @property
     def tenant_managers(self) -> Any:
         """Which models' managers get ``.mtdd()`` (MTDD_TENANT_MANAGERS)."""
         return _get("MTDD_TENANT_MANAGERS", cast(Any, True))
@@ -125,6 +130,14 @@ class MTDDSettings:
     def task_backend(self) -> str:
         """The alias in TASKS that jobs are handed to, empty for none (MTDD_TASK_BACKEND)."""
         return _get("MTDD_TASK_BACKEND", "default")
+
+    @property
+    def atomic_requests(self) -> bool:
+        """Whether a view is one transaction in its tenant (ATOMIC_REQUESTS of tenants)."""
+        configured = _databases()
+        return isinstance(configured, Databases) and bool(
+            configured.template.get("ATOMIC_REQUESTS", False)
+        )
 
     @property
     def static_aliases(self) -> Mapping[str, dict[str, Any]]:

@@ -4,7 +4,8 @@ Invariants: no Django is imported here, and no registry is asked; whether a tena
 exists is found out when its connection is opened. Only static aliases are stored,
 so 10,000 tenants cost nothing. Iteration gives the static aliases and the tenants
 whose connection the running thread has open, which is how Django's clean-up at the
-end of a request reaches them.
+end of a request reaches them; and the tenant of a request whose view is to be one
+transaction, which is how Django finds it, the only one that says ATOMIC_REQUESTS.
 """
 
 import copy
@@ -30,7 +31,8 @@ def databases(
 
     *mapping* holds the static aliases, as Django's documentation describes them.
     *tenant* holds what the connections of all tenants have in common, for example
-    ``{"CONN_MAX_AGE": None, "OPTIONS": {...}, "TIME_ZONE": "Europe/Vienna"}``.
+    ``{"CONN_MAX_AGE": None, "OPTIONS": {...}, "TIME_ZONE": "Europe/Vienna"}``. With
+    ``"ATOMIC_REQUESTS": True``, a request's view is one transaction in the request's tenant.
 
     Raises:
         ConfigurationError: naming what is wrong in either.
@@ -100,7 +102,6 @@ class Databases(dict[str, dict[str, Any]]):
         """
         template = self._template
         return {
-            "ATOMIC_REQUESTS": False,
             "AUTOCOMMIT": True,
             "CONN_MAX_AGE": 0,
             "CONN_HEALTH_CHECKS": False,
@@ -110,6 +111,8 @@ class Databases(dict[str, dict[str, Any]]):
             "HOST": "",
             "PORT": "",
             **template,
+            # Not that of whichever tenants this thread happens to have open.
+            "ATOMIC_REQUESTS": tenant == _atomic_tenant(),
             "ENGINE": BACKEND,
             "NAME": tenant,
             "OPTIONS": {**template.get("OPTIONS", {}), "tenant": tenant},
@@ -137,9 +140,12 @@ class Databases(dict[str, dict[str, Any]]):
 
     def __iter__(self) -> Iterator[str]:
         yield from list(dict.__iter__(self))
+        atomic = _atomic_tenant()
         for alias in _open_tenants():
-            if not dict.__contains__(self, alias):
+            if not dict.__contains__(self, alias) and alias != atomic:
                 yield alias
+        if atomic is not None:
+            yield atomic
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -178,3 +184,9 @@ def _open_tenants() -> list[str]:
     from mtdd_router.backend.routes import thread_aliases
 
     return thread_aliases()
+
+
+def _atomic_tenant() -> str | None:
+    from mtdd_router.context import atomic_tenant
+
+    return atomic_tenant()

@@ -10,6 +10,7 @@
      |    +-- InvalidTenantName          (also ValueError)
      |    +-- TenantUnavailable
      |    +-- CrossTenantError
+     |         +-- TenantLocked
      +-- ShardError                      (also psycopg.OperationalError)
      |    +-- ShardUnavailable
      |    +-- ShardOverloaded
@@ -42,6 +43,7 @@ __all__ = [
     "StatementRefused",
     "TenantDoesNotExist",
     "TenantError",
+    "TenantLocked",
     "TenantRequired",
     "TenantUnavailable",
 ]
@@ -80,6 +82,19 @@ class TenantUnavailable(TenantError):
 
 class CrossTenantError(TenantError):
     """Rows of two tenants cannot meet in one query or relation."""
+
+
+class TenantLocked(CrossTenantError):
+    """The running work is locked to its tenant, and cannot use another."""
+
+    @classmethod
+    def to(cls, tenant: str, other: str | None) -> "TenantLocked":
+        """Return the error of work locked to *tenant* that names *other*."""
+        named = f"tenant {other!r}" if other is not None else "no tenant"
+        return cls(
+            f"This work is locked to tenant {tenant!r} and cannot use {named}. If that is meant, "
+            'write lift_tenant_lock("the reason") around it.'
+        )
 
 
 class ShardError(MTDDError, psycopg.OperationalError):

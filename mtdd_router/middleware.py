@@ -2,23 +2,26 @@
 
 Invariants: a request's tenant is what the resolvers say and nothing else, and it is
 gone when the request ends, also after an exception. What a streaming response still
-does after the view has returned happens in the same tenant. An answer about a wrong
-tenant tells nothing of which tenants there are beyond that it is not served here.
+does after the view has returned happens in the same tenant, also if its client hangs up.
+An answer about a wrong tenant tells nothing of which tenants there are beyond that it is
+not served here.
 """
 
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Final, cast
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
+from django.db import DEFAULT_DB_ALIAS
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix, set_script_prefix
 
 from mtdd_router.conf import mtdd_settings
-from mtdd_router.context import TenantScope
+from mtdd_router.context import ResumedScope, TenantScope
 from mtdd_router.directory import directory
 from mtdd_router.errors import (
     InvalidTenantName,
@@ -29,7 +32,7 @@ from mtdd_router.errors import (
 )
 from mtdd_router.resolvers import is_blocking, load_resolvers
 
-__all__ = ["RETRY_AFTER", "TenantMiddleware"]
+__all__ = ["REFUSALS", "RETRY_AFTER", "TenantMiddleware", "script_prefix_kept", "status_of"]
 
 logger = logging.getLogger("mtdd_router.middleware")
 
@@ -43,7 +46,8 @@ _STATUS: Final[dict[type[Exception], int]] = {
     TenantUnavailable: 503,
     RegistryUnavailable: 503,
 }
-_REFUSALS: Final = tuple(_STATUS)
+REFUSALS: Final = tuple(_STATUS)
+"""What is raised for a tenant that cannot be served."""
 
 
 class TenantMiddleware:
@@ -53,11 +57,17 @@ class TenantMiddleware:
 
     A request for which no resolver has an answer goes on without a tenant, unless a
     subclass says ``required = True``. Override `refused` for other error pages.
+
+    Attributes:
+        required: whether there must be a tenant.
+        locked: whether a request can use no tenant but its own; by default as
+            MTDD_LOCK_REQUESTS says. A request without a tenant is not locked.
     """
 
     sync_capable: ClassVar[bool] = True
     async_capable: ClassVar[bool] = True
     required: ClassVar[bool] = False
+    locked: ClassVar[bool | None] = None
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
@@ -70,29 +80,49 @@ class TenantMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._is_async:
             return self._serve_async(request)
-        with _script_prefix_kept():
+        with script_prefix_kept():
             try:
-                tenant = self._admit(self.find(request))
-            except _REFUSALS as error:
+                tenant = self.resolve(request)
+            except REFUSALS as error:
                 return self.refused(request, error)
-            with self._inside(request, tenant):
-                response = cast(HttpResponseBase, self.get_response(request))
-            return _stay_in(tenant, response)
+            with self.scope(request, tenant):
+                return _resumed(cast(HttpResponseBase, self.get_response(request)))
 
     async def _serve_async(self, request: HttpRequest) -> HttpResponseBase:
-        with _script_prefix_kept():
+        with script_prefix_kept():
             try:
-                find = sync_to_async(self.find) if self._blocking else None
-                tenant = await find(request) if find else self.find(request)
-                if tenant is None or directory.knows(tenant):
-                    tenant = self._admit(tenant)
-                else:
-                    tenant = await sync_to_async(self._admit)(tenant)
-            except _REFUSALS as error:
+                tenant = await self.aresolve(request)
+            except REFUSALS as error:
                 return self.refused(request, error)
-            with self._inside(request, tenant):
-                response = cast(HttpResponseBase, await self.get_response(request))
-            return _stay_in(tenant, response)
+            with self.scope(request, tenant):
+                return _resumed(cast(HttpResponseBase, await self.get_response(request)))
+
+    def resolve(self, request: HttpRequest) -> str | None:
+        """Return the tenant that the request is to be served in, or None.
+
+        Raises:
+            InvalidTenantName, TenantDoesNotExist, TenantUnavailable, RegistryUnavailable
+            TenantRequired: if there is none and one is required.
+        """
+        return self._admit(self.find(request))
+
+    async def aresolve(self, request: HttpRequest) -> str | None:
+        """Do what `resolve` does, and what may block in a thread."""
+        tenant = await sync_to_async(self.find)(request) if self._blocking else self.find(request)
+        if tenant is None or directory.knows(tenant):
+            return self._admit(tenant)
+        return await sync_to_async(self._admit)(tenant)
+
+    def scope(self, request: HttpRequest, tenant: str | None) -> TenantScope:
+        """Return the block in which the request is to be served."""
+        request.tenant = tenant  # type: ignore[attr-defined]
+        return TenantScope(
+            tenant,
+            locked=mtdd_settings.lock_requests if self.locked is None else self.locked,
+            atomic=functools.partial(_is_atomic, request)
+            if mtdd_settings.atomic_requests
+            else None,
+        )
 
     def find(self, request: HttpRequest) -> str | None:
         """Return the first resolver's answer, or None.
@@ -120,7 +150,7 @@ class TenantMiddleware:
 
     def refused(self, request: HttpRequest, error: Exception) -> HttpResponse:
         """Return the response to a request whose tenant cannot be served."""
-        status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+        status = status_of(error)
         logger.info("Refused with %d: %s", status, error, extra={"request": request})
         if status == _STATUS[TenantUnavailable]:
             return HttpResponse(
@@ -141,15 +171,27 @@ class TenantMiddleware:
         self.check(tenant)
         return tenant
 
-    @contextmanager
-    def _inside(self, request: HttpRequest, tenant: str | None) -> Iterator[None]:
-        request.tenant = tenant  # type: ignore[attr-defined]
-        with TenantScope(tenant):
-            yield
+
+def status_of(refusal: Exception) -> int:
+    """Return the HTTP status of an answer to what is one of `REFUSALS`."""
+    return next(status for kind, status in _STATUS.items() if isinstance(refusal, kind))
+
+
+def _is_atomic(request: HttpRequest) -> bool:
+    """Return whether the view that was found is to be one transaction of the tenant.
+
+    ``@transaction.non_atomic_requests`` without an alias means `default`, in whose place the
+    tenant is here; with the tenant's, Django itself acts on it.
+    """
+    if request.resolver_match is None:
+        return False
+    exempt: set[str] = getattr(request.resolver_match.func, "_non_atomic_requests", set())
+    return DEFAULT_DB_ALIAS not in exempt
 
 
 @contextmanager
-def _script_prefix_kept() -> Iterator[None]:
+def script_prefix_kept() -> Iterator[None]:
+    """Leave the script prefix as it was."""
     before = get_script_prefix()
     try:
         yield
@@ -157,18 +199,16 @@ def _script_prefix_kept() -> Iterator[None]:
         set_script_prefix(before)
 
 
-class _Stay:
-    """Whatever a response does later, in the tenant and under the path of its request."""
+class _Later:
+    """Whatever a response does later, as the request that it answers, step by step."""
 
-    def __init__(self, tenant: str | None) -> None:
-        self.tenant = tenant
+    def __init__(self) -> None:
+        self.scope = ResumedScope()
         self.prefix = get_script_prefix()
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(TenantScope(self.tenant))
-            stack.enter_context(_script_prefix_kept())
+        with script_prefix_kept(), self.scope.step():
             set_script_prefix(self.prefix)
             yield
 
@@ -182,33 +222,56 @@ class _Stay:
                     return
             yield part
 
-    async def iterate_async(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        while True:
-            with self():
-                try:
-                    part = await anext(parts)
-                except StopAsyncIteration:
-                    return
-            yield part
+
+class _LaterAsync:
+    """Asynchronous content of a response; who stops iterating over it closes it."""
+
+    def __init__(self, later: _Later, parts: AsyncIterator[bytes]) -> None:
+        self.later = later
+        self.parts = parts
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        parts, later = self.parts, self.later
+        try:
+            while True:
+                with later():
+                    try:
+                        part = await anext(parts)
+                    except StopAsyncIteration:
+                        return
+                yield part
+        finally:
+            # Else the garbage collector would do it, in nobody's context.
+            if (aclose := getattr(parts, "aclose", None)) is not None:
+                with later():
+                    await aclose()
 
 
-def _stay_in(tenant: str | None, response: HttpResponseBase) -> HttpResponseBase:
-    """Make a streaming response produce its content, and close, in the tenant."""
+def _resumed(response: HttpResponseBase) -> HttpResponseBase:
+    """Make a streaming response produce its content, and close, in the context of now."""
     if not isinstance(response, StreamingHttpResponse):
         return response
-    if isinstance(response, FileResponse) and response.file_to_stream is not None:
-        return response  # A file; wrapped, it could not be sent by the web server itself.
-    stay = _Stay(tenant)
+    if isinstance(response, FileResponse) and _is_a_file(response.file_to_stream):
+        return response  # Wrapped, it could not be sent by the web server itself.
+    later = _Later()
     content: Any = response.streaming_content
     if response.is_async:
-        response.streaming_content = stay.iterate_async(aiter(content))
+        response.streaming_content = _LaterAsync(later, aiter(content))
     else:
-        response.streaming_content = stay.iterate(iter(content))
+        response.streaming_content = later.iterate(iter(content))
     close = response.close
 
-    def close_in_tenant() -> None:
-        with stay():
+    def close_later() -> None:
+        with later():
             close()
 
-    response.close = close_in_tenant  # type: ignore[method-assign]
+    response.close = close_later  # type: ignore[method-assign]
     return response
+
+
+def _is_a_file(stream: Any) -> bool:
+    """Return whether the operating system knows *stream*, so that a web server can send it."""
+    try:
+        return stream is not None and isinstance(stream.fileno(), int)
+    except (AttributeError, OSError, ValueError):
+        return False

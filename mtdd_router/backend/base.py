@@ -5,6 +5,7 @@ no PostgreSQL: a shard server is reached when a statement runs, and while
 nothing runs nothing is held.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from mtdd_router.backend.introspection import DatabaseIntrospection
 from mtdd_router.backend.locators import DatabaseLocator, TenantLocator
 from mtdd_router.backend.pool import PooledConnection
 from mtdd_router.backend.routes import note_closed, note_created, note_open
+from mtdd_router.backend.work import running_work
 from mtdd_router.client.endpoint import TLS
 from mtdd_router.client.location import Locator
 
@@ -140,6 +142,19 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
             self.run_commit_hooks_on_set_autocommit_on = False
             return
         super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
+
+    def on_commit(
+        self,
+        func: Callable[[], Any],
+        robust: bool = False,  # noqa: FBT001, FBT002 - Django's signature
+    ) -> None:
+        """Call *func* after the commit, in the tenant whose transaction it is.
+
+        At the end of the transaction the context may be another tenant's, or nobody's.
+        """
+        if self.tenant and callable(func):
+            func = running_work().carried_into(self.tenant, func)
+        super().on_commit(func, robust)
 
     def ensure_timezone(self) -> bool:
         """Declare the current time zone, which costs no statement outside a transaction."""

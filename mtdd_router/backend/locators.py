@@ -3,8 +3,10 @@
 from functools import lru_cache
 
 from mtdd_router.backend.routes import maintenance_allowed, route_source
+from mtdd_router.backend.work import running_work
 from mtdd_router.client.endpoint import TLS, Endpoint
 from mtdd_router.client.location import Location
+from mtdd_router.errors import TenantLocked
 from mtdd_router.types import Route
 
 __all__ = ["DatabaseLocator", "TenantLocator"]
@@ -30,6 +32,16 @@ class TenantLocator:
         self._tls = tls
         self._route: Route | None = None
         self._location: Location | None = None
+
+    def permit(self) -> None:
+        """Let no work that is locked to a tenant use another.
+
+        Raises:
+            TenantLocked: naming both.
+        """
+        locked = running_work().locked_tenant()
+        if locked is not None and locked != self._tenant:
+            raise TenantLocked.to(locked, self._tenant)
 
     def locate(self) -> Location:
         """Return the location of the tenant's current route.
@@ -66,6 +78,9 @@ class DatabaseLocator:
 
     def __init__(self, address: str, database: str, token: str, tls: TLS | None = None) -> None:
         self._location = Location(_endpoint(address, "", token, tls), database=database)
+
+    def permit(self) -> None:
+        """Leave it to the project: its settings name this database."""
 
     def locate(self) -> Location:
         """Return the location, which never changes."""

@@ -100,6 +100,7 @@ class Exchange:
         Raises:
             ShardUnavailable, TenantError: as for any statement.
         """
+        self._locator.permit()
         session = self._session
         if session is None:
             pool = sessions_of(self._locate().endpoint)
@@ -243,7 +244,19 @@ class Exchange:
         self._location = location
         self._context = location.context(self._settings)
 
+    def _permit(self, request: pb.SessionRequest) -> None:
+        """Refuse what the running work may not do, also on a session that it holds already."""
+        try:
+            self._locator.permit()
+        except errors.MTDDError as exc:
+            if request.statement == b"ROLLBACK":
+                return  # The way out of what was begun before.
+            if self._copying:
+                self._break(exc)
+            self._fail(exc, "42501")
+
     def _send(self, request: pb.SessionRequest) -> None:
+        self._permit(request)
         session = self._session
         if session is None:
             try:

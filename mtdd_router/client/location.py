@@ -43,6 +43,13 @@ class Location:
 class Locator(Protocol):
     """Finds the location of a connection's target, before each transaction."""
 
+    def permit(self) -> None:
+        """Refuse the target if the running work may not use it; asked before each request.
+
+        Raises:
+            MTDDError: what the work is told.
+        """
+
     def locate(self) -> Location:
         """Return the location; the same object as long as nothing changed."""
 

@@ -2,13 +2,29 @@
 
 import asyncio
 import contextvars
+import functools
+import pickle
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 
-from mtdd_router import InvalidTenantName, current_tenant, maintenance, tenant_context
-from mtdd_router.context import TenantScope, maintenance_active
+from mtdd_router import (
+    CrossTenantError,
+    InvalidTenantName,
+    TenantLocked,
+    TenantRequired,
+    current_tenant,
+    in_current_tenant,
+    lift_tenant_lock,
+    maintenance,
+    tenant_context,
+    tenant_lock,
+)
+from mtdd_router.context import ResumedScope, TenantScope, locked_tenant, maintenance_active
 
 
 def test_there_is_no_tenant_to_begin_with() -> None:
@@ -126,3 +142,168 @@ def test_maintenance_is_a_block() -> None:
     with pytest.raises(ZeroDivisionError), maintenance():
         _ = 1 / 0
     assert not maintenance_active()
+
+
+def test_a_generator_that_is_closed_elsewhere_leaves_nothing_there() -> None:
+    def numbers() -> Iterator[int]:
+        with tenant_context("abc"):
+            yield 1
+
+    entered = contextvars.Context()
+    half_way = numbers()
+    assert entered.run(next, half_way) == 1
+    with tenant_context("xyz"):
+        half_way.close()
+        assert current_tenant() == "xyz"
+
+
+def test_what_goes_on_in_steps_finds_what_it_set_and_shows_it_to_nobody() -> None:
+    seen = []
+
+    def steps() -> Iterator[None]:
+        seen.append(current_tenant())
+        with tenant_context("xyz"):
+            yield
+            seen.append(current_tenant())
+        yield
+        seen.append(current_tenant())
+
+    with tenant_context("abc"):
+        scope = ResumedScope()
+    work = steps()
+    for _ in range(2):
+        with scope.step():
+            next(work)
+        assert current_tenant() is None
+    with scope.step():
+        assert not list(work)
+    assert seen == ["abc", "xyz", "abc"]
+
+
+def test_a_carried_function_runs_where_it_was_carried_from() -> None:
+    with tenant_context("abc"):
+        carried = in_current_tenant(current_tenant)
+    nobodys = in_current_tenant(current_tenant)
+    with tenant_context("xyz"):
+        assert carried() == "abc"
+        assert nobodys() is None
+        assert current_tenant() == "xyz"
+    assert carried() == "abc"
+    assert pickle.loads(pickle.dumps(carried))() == "abc"  # noqa: S301
+
+
+def test_a_carried_function_can_be_called_by_many_threads_at_once() -> None:
+    everybody = threading.Barrier(8, timeout=30)
+
+    def work() -> str | None:
+        everybody.wait()
+        return current_tenant()
+
+    with tenant_context("abc"):
+        carried = in_current_tenant(work)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: carried(), range(8))) == ["abc"] * 8
+
+
+def test_a_coroutine_function_is_carried_as_one() -> None:
+    async def work(value: int) -> tuple[int, str | None]:
+        await asyncio.sleep(0)
+        return value, current_tenant()
+
+    with tenant_context("abc"):
+        carried = in_current_tenant(work)
+    assert iscoroutinefunction(carried)
+    assert asyncio.run(carried(3)) == (3, "abc")
+
+
+def test_a_carried_function_has_the_name_of_what_it_runs() -> None:
+    carried = in_current_tenant(current_tenant)
+    assert carried.__name__ == "current_tenant"
+    assert in_current_tenant(functools.partial(print)).__qualname__ == "partial"
+
+
+class TestLock:
+    def test_nobody_is_locked_to_begin_with(self) -> None:
+        with tenant_context("abc"):
+            assert locked_tenant() is None
+
+    def test_a_locked_block_cannot_enter_another_tenant(self) -> None:
+        with tenant_lock("abc") as name:
+            assert name == current_tenant() == locked_tenant() == "abc"
+            with pytest.raises(TenantLocked, match=r"'abc'.*'xyz'.*lift_tenant_lock"):
+                tenant_context("xyz").__enter__()
+            with pytest.raises(TenantLocked), tenant_lock("xyz"):
+                pass
+            with tenant_context("abc"), pytest.raises(TenantLocked), tenant_context("xyz"):
+                pass
+            assert current_tenant() == "abc"
+        assert locked_tenant() is None
+        with tenant_context("xyz"):
+            assert current_tenant() == "xyz"
+
+    def test_it_is_a_crossing_of_tenants(self) -> None:
+        assert issubclass(TenantLocked, CrossTenantError)
+
+    def test_a_block_locks_to_the_tenant_that_it_is_in(self) -> None:
+        with tenant_context("abc"), tenant_lock():
+            assert locked_tenant() == "abc"
+        with pytest.raises(TenantRequired, match="name it"), tenant_lock():
+            pass
+
+    def test_a_decorated_function_is_refused_where_it_is_called(self) -> None:
+        @tenant_context("xyz")
+        def elsewhere() -> None: ...
+
+        with tenant_lock("abc"), pytest.raises(TenantLocked):
+            elsewhere()
+        elsewhere()
+
+    def test_a_carried_function_of_another_tenant_is_refused(self) -> None:
+        with tenant_context("xyz"):
+            carried = in_current_tenant(current_tenant)
+        nobodys = in_current_tenant(current_tenant)
+        with tenant_lock("abc"):
+            for function in (carried, nobodys):
+                with pytest.raises(TenantLocked):
+                    function()
+
+    def test_the_lock_goes_along_with_what_is_carried(self) -> None:
+        with tenant_lock("abc"):
+            carried = in_current_tenant(locked_tenant)
+        assert carried() == "abc"
+        assert pickle.loads(pickle.dumps(carried))() == "abc"  # noqa: S301
+
+    def test_it_follows_into_tasks_and_threads_of_asgiref(self) -> None:
+        async def main() -> list[str | None]:
+            with tenant_lock("abc"):
+                one = asyncio.create_task(asyncio.to_thread(locked_tenant))
+                return [await one, await sync_to_async(locked_tenant)()]
+
+        assert asyncio.run(main()) == ["abc", "abc"]
+
+    def test_it_is_lifted_for_a_reason_which_is_logged(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with tenant_lock("abc"):
+            with caplog.at_level("INFO", "mtdd_router"), lift_tenant_lock("support asked for it"):
+                assert current_tenant() == "abc"
+                with tenant_context("xyz"):
+                    assert current_tenant() == "xyz"
+            assert locked_tenant() == "abc"
+        assert "'abc' is lifted: support asked for it" in caplog.text
+
+    @pytest.mark.parametrize("reason", ["", " ", None, 3])
+    def test_it_is_not_lifted_without_a_reason(self, reason: Any) -> None:
+        with pytest.raises(TypeError, match="reason"):
+            lift_tenant_lock(reason)
+
+    def test_lifting_no_lock_says_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level("INFO", "mtdd_router"), lift_tenant_lock("none here"):
+            pass
+        assert not caplog.text
+
+    def test_an_exception_leaves_no_lock_behind(self) -> None:
+        for block in (tenant_lock("abc"), lift_tenant_lock("to fail")):
+            with pytest.raises(ZeroDivisionError), block:
+                _ = 1 / 0
+        assert locked_tenant() is None
