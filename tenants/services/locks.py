@@ -7,10 +7,12 @@ the operation's own transactions; and it survives a pooler in transaction mode.
 It holds no snapshot and no row.
 """
 
+import os
 import threading
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -20,7 +22,6 @@ from tenants.errors import TenantBusy
 
 __all__ = [
     "job_lock",
-    "many_operations",
     "migration_run_lock",
     "tenant_lock",
     "tenant_locks",
@@ -32,6 +33,13 @@ _JOB: Final = "mtdd:job:"
 _RUN: Final = "mtdd:migration run"
 _LOCK: Final = (
     "SELECT key FROM unnest(%s::text[]) AS key"
+    " WHERE pg_try_advisory_xact_lock(hashtextextended(key, 0))"
+)
+# A long migration must not lose its lock to a limit on idle transactions.
+_LOCK_FOR_LONG: Final = (
+    "WITH unlimited AS MATERIALIZED"
+    " (SELECT set_config('idle_in_transaction_session_timeout', '0', true))"
+    " SELECT key FROM unlimited, unnest(%s::text[]) AS key"
     " WHERE pg_try_advisory_xact_lock(hashtextextended(key, 0))"
 )
 
@@ -97,49 +105,64 @@ def unlocked_jobs(jobs: Iterable[int]) -> list[int]:
         return [keys[row[0]] for row in cursor.fetchall()]
 
 
-@contextmanager
-def many_operations() -> Iterator[None]:
-    """Let the operations of this thread, one after another, take locks on one connection."""
-    _thread.keeps = True
-    try:
-        yield
-    finally:
-        _thread.keeps = False
-        if (spare := _thread.take()) is not None:
-            spare.close()
+class _Kept(threading.local):
+    """The connection that a thread keeps for its next lock.
 
+    It lives no longer than the thread's own connection to the registry: so whoever closes
+    that, at the end of a request or before a test's database is dropped, leaves nothing open.
+    """
 
-class _Thread(threading.local):
-    """What a thread keeps between two operations of `many_operations`."""
-
-    keeps = False
-    _spare: BaseDatabaseWrapper | None = None
+    _connection: BaseDatabaseWrapper | None = None
+    # Which connection of the thread's own closes which one of these.
+    _tied: tuple[Callable[[], Any], Callable[[], Any]] | None = None
 
     def take(self) -> BaseDatabaseWrapper | None:
-        """Return the connection that is kept, if it still works."""
-        spare, self._spare = self._spare, None
-        if spare is not None and not spare.is_usable():
-            spare.close()
-            return None
-        return spare
+        """Return it, and keep it no longer."""
+        connection, self._connection = self._connection, None
+        return connection if connection is not None and self._closes(connection) else None
 
     def put(self, connection: BaseDatabaseWrapper) -> None:
         """Keep *connection*, or close it."""
-        if self.keeps and self._spare is None:
-            self._spare = connection
-        else:
+        own = _own_connection()
+        pooled = getattr(connection, "pool", None) is not None
+        if self._connection is not None or own is None or pooled:
             connection.close()
+            return
+        self._connection = connection
+        if not self._closes(connection):
+            kept = weakref.ref(connection.connection)
+            self._tied = weakref.ref(own), kept
+            weakref.finalize(own, _close, kept, os.getpid())
+
+    def _closes(self, connection: BaseDatabaseWrapper) -> bool:
+        """Whether *connection* is closed with the connection that the thread has now."""
+        if self._tied is None or (own := _own_connection()) is None:
+            return False
+        owner, kept = self._tied
+        return owner() is own and kept() is connection.connection
 
 
-_thread: Final = _Thread()
+def _own_connection() -> Any:
+    """Return psycopg's connection to the registry that this thread has open, or None."""
+    return connections[DEFAULT_DB_ALIAS].connection
+
+
+def _close(kept: Callable[[], Any], process: int) -> None:
+    """Close a connection, whose thread may be gone; a child after a fork leaves it alone."""
+    connection = kept()
+    if connection is not None and os.getpid() == process:
+        connection.close()
+
+
+_kept: Final = _Kept()
 
 
 @contextmanager
 def _locks(keys: list[str]) -> Iterator[list[str]]:
     _refuse_transaction()
-    connection = _thread.take() or connections[DEFAULT_DB_ALIAS].copy()
+    connection, held = _acquire(keys)
     try:
-        yield _acquire(connection, keys)
+        yield held
     finally:
         # Closing alone would end the transaction a moment later, and the next operation
         # would be told that this one is under way.
@@ -148,7 +171,7 @@ def _locks(keys: list[str]) -> Iterator[list[str]]:
         except Error:
             connection.close()
         else:
-            _thread.put(connection)
+            _kept.put(connection)
 
 
 def _refuse_transaction() -> None:
@@ -164,15 +187,25 @@ def _refuse_transaction() -> None:
         raise RegistryUnavailable(f"The registry's database cannot be used: {exc}") from exc
 
 
-def _acquire(connection: BaseDatabaseWrapper, keys: list[str]) -> list[str]:
-    """Return those of *keys* whose locks the connection's transaction holds now."""
+def _acquire(keys: list[str]) -> tuple[BaseDatabaseWrapper, list[str]]:
+    """Return a connection with those of *keys* whose locks its transaction holds now."""
+    if (kept := _kept.take()) is not None:
+        try:
+            return kept, _try(kept, keys)
+        except Error:
+            # The registry has ended it meanwhile.
+            kept.close()
+    connection = connections[DEFAULT_DB_ALIAS].copy()
     try:
-        if connection.get_autocommit():
-            connection.set_autocommit(False)
-        with connection.cursor() as cursor:
-            # A long migration must not lose its lock to a limit on idle transactions.
-            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            cursor.execute(_LOCK, [keys])
-            return [row[0] for row in cursor.fetchall()]
+        return connection, _try(connection, keys)
     except Error as exc:
+        connection.close()
         raise RegistryUnavailable(f"The registry's database could not give a lock: {exc}") from exc
+
+
+def _try(connection: BaseDatabaseWrapper, keys: list[str]) -> list[str]:
+    if connection.get_autocommit():
+        connection.set_autocommit(False)
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_FOR_LONG, [keys])
+        return [row[0] for row in cursor.fetchall()]
