@@ -19,9 +19,10 @@ class MTDDRouterConfig(AppConfig):
 
     def ready(self) -> None:
         # Imported late: they need models.
-        from mtdd_router import checks, managers
+        from mtdd_router import checks, managers, resolution_checks
 
         set_route_source(directory, maintenance=context.maintenance_active)
         set_running_work(context)
         managers.watch()
         checks.register_checks()
+        resolution_checks.register_checks()

@@ -48,6 +48,7 @@ _ZERO_MEANS_SOMETHING: Final = (
     "MTDD_STATEMENT_TIMEOUT",
     "MTDD_ROUTE_TTL",
     "MTDD_DELETION_GRACE",
+    "MTDD_NAME_REST",
 )
 _DURATIONS: Final = ("MTDD_CONNECT_TIMEOUT", *_ZERO_MEANS_SOMETHING)
 
@@ -267,6 +268,7 @@ def check_values(**_: Any) -> Iterator[CheckMessage]:
         "MTDD_STATEMENT_TIMEOUT": lambda: mtdd_settings.statement_timeout,
         "MTDD_ROUTE_TTL": lambda: mtdd_settings.route_ttl,
         "MTDD_DELETION_GRACE": lambda: mtdd_settings.deletion_grace,
+        "MTDD_NAME_REST": lambda: mtdd_settings.name_rest,
     }
     for setting in _DURATIONS:
         value = readers[setting]()

@@ -86,6 +86,16 @@ class MTDDSettings:
         return _get("MTDD_LOCK_REQUESTS", default=False)
 
     @property
+    def resolvers_must_agree(self) -> bool:
+        """Whether all resolvers are asked, and must agree (MTDD_RESOLVERS_MUST_AGREE)."""
+        return _get("MTDD_RESOLVERS_MUST_AGREE", False)
+
+    @property
+    def trusted_proxies(self) -> Iterable[str]:
+        """Networks whose peers may name a tenant in a header (MTDD_TRUSTED_PROXIES)."""
+        return _get("MTDD_TRUSTED_PROXIES", cast(Iterable[str], ()))
+
+    @property
     def tenant_managers(self) -> Any:
         """Which models' managers get ``.mtdd()`` (MTDD_TENANT_MANAGERS)."""
         return _get("MTDD_TENANT_MANAGERS", cast(Any, True))
@@ -114,6 +124,11 @@ class MTDDSettings:
     def route_ttl(self) -> float:
         """Seconds after which a route is read again (MTDD_ROUTE_TTL)."""
         return _get("MTDD_ROUTE_TTL", 60.0)
+
+    @property
+    def name_rest(self) -> float:
+        """Seconds for which a name that is free again is nobody's (MTDD_NAME_REST)."""
+        return _get("MTDD_NAME_REST", 120.0)
 
     @property
     def deletion_grace(self) -> float:

@@ -246,6 +246,7 @@ class Directory:
                 address=sys.intern(route.address),
                 epoch=route.epoch,
                 state=TenantState(route.state),
+                key=route.key,
             )
         with self._lock:
             if self._down:

@@ -10,7 +10,11 @@
      |    +-- InvalidTenantName          (also ValueError)
      |    +-- TenantUnavailable
      |    +-- CrossTenantError
-     |         +-- TenantLocked
+     |    |    +-- TenantLocked
+     |    +-- ResolutionRefused
+     |         +-- UntrustedHeader
+     |         +-- InvalidToken
+     |         +-- TenantsDisagree
      +-- ShardError                      (also psycopg.OperationalError)
      |    +-- ShardUnavailable
      |    +-- ShardOverloaded
@@ -32,9 +36,11 @@ __all__ = [
     "ConfigurationError",
     "CrossTenantError",
     "InvalidTenantName",
+    "InvalidToken",
     "MTDDError",
     "OutcomeUnknown",
     "RegistryUnavailable",
+    "ResolutionRefused",
     "ShardError",
     "ShardOverloaded",
     "ShardRefused",
@@ -46,6 +52,8 @@ __all__ = [
     "TenantLocked",
     "TenantRequired",
     "TenantUnavailable",
+    "TenantsDisagree",
+    "UntrustedHeader",
 ]
 
 
@@ -95,6 +103,22 @@ class TenantLocked(CrossTenantError):
             f"This work is locked to tenant {tenant!r} and cannot use {named}. If that is meant, "
             'write lift_tenant_lock("the reason") around it.'
         )
+
+
+class ResolutionRefused(TenantError):
+    """The request may not say which tenant it is for."""
+
+
+class UntrustedHeader(ResolutionRefused):
+    """A header names a tenant, and who sent it is no trusted proxy."""
+
+
+class InvalidToken(ResolutionRefused):
+    """The request's token is expired, or cannot be verified."""
+
+
+class TenantsDisagree(ResolutionRefused):
+    """The request names two tenants: MTDD_RESOLVERS do not agree."""
 
 
 class ShardError(MTDDError, psycopg.OperationalError):

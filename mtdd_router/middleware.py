@@ -25,12 +25,15 @@ from mtdd_router.context import ResumedScope, TenantScope
 from mtdd_router.directory import directory
 from mtdd_router.errors import (
     InvalidTenantName,
+    InvalidToken,
     RegistryUnavailable,
     TenantDoesNotExist,
     TenantRequired,
+    TenantsDisagree,
     TenantUnavailable,
+    UntrustedHeader,
 )
-from mtdd_router.resolvers import is_blocking, load_resolvers
+from mtdd_router.resolvers import is_blocking, load_resolvers, resolve
 
 __all__ = ["REFUSALS", "RETRY_AFTER", "TenantMiddleware", "script_prefix_kept", "status_of"]
 
@@ -40,6 +43,9 @@ RETRY_AFTER: Final = 30
 """Seconds after which a client may ask again for a tenant that is not available."""
 
 _STATUS: Final[dict[type[Exception], int]] = {
+    TenantsDisagree: 400,
+    InvalidToken: 401,
+    UntrustedHeader: 403,
     InvalidTenantName: 404,
     TenantDoesNotExist: 404,
     TenantRequired: 404,
@@ -48,6 +54,12 @@ _STATUS: Final[dict[type[Exception], int]] = {
 }
 REFUSALS: Final = tuple(_STATUS)
 """What is raised for a tenant that cannot be served."""
+_WORDS: Final = {
+    400: "This request is for two tenants.\n",
+    401: "The token is not valid.\n",
+    403: "This client may not name a tenant.\n",
+    404: "Not found.\n",
+}
 
 
 class TenantMiddleware:
@@ -125,16 +137,11 @@ class TenantMiddleware:
         )
 
     def find(self, request: HttpRequest) -> str | None:
-        """Return the first resolver's answer, or None.
+        """Return what the resolvers say, or None.
 
-        Raises:
-            InvalidTenantName: if the answer cannot name a tenant.
+        Raises: as `mtdd_router.resolvers.resolve`.
         """
-        for resolver in self.resolvers:
-            tenant = resolver(request)
-            if tenant is not None:
-                return mtdd_settings.check_tenant_name(tenant)
-        return None
+        return resolve(self.resolvers, request)
 
     def check(self, tenant: str | None) -> None:
         """Make sure that *tenant* can be served.
@@ -159,7 +166,13 @@ class TenantMiddleware:
                 status=status,
                 headers={"Retry-After": str(RETRY_AFTER)},
             )
-        return HttpResponse("Not found.\n", content_type="text/plain", status=status)
+        return HttpResponse(
+            _WORDS[status],
+            content_type="text/plain",
+            status=status,
+            # RFC 6750, section 3.
+            headers={"WWW-Authenticate": 'Bearer error="invalid_token"'} if status == 401 else {},
+        )
 
     def _admit(self, tenant: str | None) -> str | None:
         """Return the present name of the tenant, if it can be served.

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from mtdd_router.errors import InvalidTenantName
 
 __all__ = [
+    "DOMAIN_MAX_LENGTH",
     "TRANSITIONS",
     "Isolation",
     "Placement",
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 TENANT_NAME_MAX_LENGTH: Final = 63
+DOMAIN_MAX_LENGTH: Final = 253
+"""Characters of a domain, of RFC 1035's 255 bytes."""
+
 _TENANT_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*\Z")
 
 
@@ -90,13 +94,18 @@ that the tenant was in use.
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a tenant lives, as the registry knows it."""
+    """Where a tenant lives, as the registry knows it.
+
+    *key* stays the tenant's when it is renamed, and is never another's, not even when that is
+    given its name; empty if the registry has none.
+    """
 
     tenant: str
     shard: str
     address: str
     epoch: int
     state: TenantState = TenantState.ACTIVE
+    key: str = ""
 
 
 class Registry(Protocol):

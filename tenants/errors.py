@@ -19,6 +19,10 @@
      +-- InvalidArchive                 (also ValueError)
      +-- PathNotWritable                (also ValueError)
      +-- JobError
+     +-- DomainError
+     |    +-- InvalidDomain             (also ValueError)
+     |    +-- DomainTaken
+     |    +-- DomainDoesNotExist        (also LookupError)
      +-- TenantError
           +-- TenantAlreadyExists
           +-- TenantBusy
@@ -40,8 +44,12 @@ from collections.abc import Sequence
 from mtdd_router.errors import MTDDError, TenantError
 
 __all__ = [
+    "DomainDoesNotExist",
+    "DomainError",
+    "DomainTaken",
     "DumpFailed",
     "InvalidArchive",
+    "InvalidDomain",
     "InvalidMigrationTarget",
     "InvalidShard",
     "InvalidShardAddress",
@@ -137,6 +145,22 @@ class PathNotWritable(MTDDError, ValueError):
 
 class JobError(MTDDError):
     """The job cannot be requested, handed over or retried."""
+
+
+class DomainError(MTDDError):
+    """Something is wrong with a tenant's domain."""
+
+
+class InvalidDomain(DomainError, ValueError):
+    """That is not a domain."""
+
+
+class DomainTaken(DomainError):
+    """Another tenant has that domain."""
+
+
+class DomainDoesNotExist(DomainError, LookupError):
+    """No tenant has that domain; see list_domains."""
 
 
 class TenantAlreadyExists(TenantError):

@@ -13,11 +13,11 @@ from django.utils import timezone
 
 from mtdd_router.errors import RegistryUnavailable
 from mtdd_router.types import Route, TenantState
-from tenants.models import Tenant, TenantRedirect
+from tenants.models import Tenant, TenantDomain, TenantRedirect
 
 __all__ = ["DatabaseRegistry"]
 
-_FIELDS: Final = ("name", "shard__name", "shard__address", "epoch", "state")
+_FIELDS: Final = ("name", "shard__name", "shard__address", "epoch", "state", "pk")
 _ROWS_AT_A_TIME: Final = 2000
 
 
@@ -55,6 +55,20 @@ class DatabaseRegistry:
         except Error as exc:
             raise _unavailable(f"who was called {name!r}", exc) from exc
 
+    def tenant_of_domain(self, domain: str) -> str | None:
+        """Return the present name of the tenant that has *domain*, or None.
+
+        Raises:
+            RegistryUnavailable: if the database cannot be asked.
+        """
+        if "\0" in domain:
+            return None
+        rows = TenantDomain.objects.using(DEFAULT_DB_ALIAS).filter(domain=domain)
+        try:
+            return rows.order_by().values_list("tenant__name", flat=True).first()
+        except Error as exc:
+            raise _unavailable(f"the tenant of the domain {domain!r}", exc) from exc
+
     def routes(self) -> Iterable[Route]:
         """Yield the route of every tenant, by name, never holding them all.
 
@@ -75,8 +89,8 @@ class DatabaseRegistry:
 
 
 def _route(row: tuple[Any, ...]) -> Route:
-    tenant, shard, address, epoch, state = row
-    return Route(tenant, shard, address, epoch, TenantState(state))
+    tenant, shard, address, epoch, state, key = row
+    return Route(tenant, shard, address, epoch, TenantState(state), str(key))
 
 
 def _unavailable(what: str, exc: Error) -> RegistryUnavailable:

@@ -3,13 +3,20 @@
 import re
 from typing import Final
 
+import idna
 from django.core.exceptions import ValidationError
 
 from mtdd_router.errors import InvalidTenantName
-from mtdd_router.types import validate_tenant_name
-from tenants.errors import InvalidShardAddress
+from mtdd_router.types import DOMAIN_MAX_LENGTH, validate_tenant_name
+from tenants.errors import InvalidDomain, InvalidShardAddress
 
-__all__ = ["normalize_address", "validate_address", "validate_name"]
+__all__ = [
+    "normalize_address",
+    "normalize_domain",
+    "validate_address",
+    "validate_domain",
+    "validate_name",
+]
 
 _HOST_AND_PORT: Final = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?):(?P<port>\d{1,5})\Z"
@@ -49,6 +56,38 @@ def normalize_address(address: str) -> str:
     if not 1 <= port <= 65535:
         raise InvalidShardAddress(f"{address!r} names port {port}; ports are 1 to 65535.")
     return f"{match['host'].lower()}:{port}"
+
+
+def normalize_domain(domain: str) -> str:
+    """Return *domain* in the one way it is stored: as browsers send it, in lower case.
+
+    A port and the dot at the end of a complete name are left out; letters beyond ASCII
+    become A-labels, by UTS 46 without its transitional rules, as in browsers.
+
+    Raises:
+        InvalidDomain: naming it and the rule that it breaks.
+    """
+    host, colon, port = domain.strip().partition(":")
+    if colon and not (port.isascii() and port.isdigit()):
+        raise InvalidDomain(f"{domain!r} is not a domain: give a host, without a path or scheme.")
+    try:
+        ascii_host = idna.encode(host, uts46=True).decode("ascii").lower().removesuffix(".")
+    except idna.IDNAError as exc:
+        raise InvalidDomain(f"{domain!r} is not a domain: {exc}.") from exc
+    if len(ascii_host) > DOMAIN_MAX_LENGTH:
+        raise InvalidDomain(f"A domain has {DOMAIN_MAX_LENGTH} characters at most.")
+    # A top-level domain has no digits, so this is no address either (RFC 3696, section 2).
+    if ascii_host.rpartition(".")[2].isdigit():
+        raise InvalidDomain(f"{domain!r} is an address; a tenant's domain is a name.")
+    return ascii_host
+
+
+def validate_domain(value: str) -> None:
+    """Refuse what is not a domain, as a validator of a field."""
+    try:
+        normalize_domain(value)
+    except InvalidDomain as exc:
+        raise ValidationError(str(exc), code="invalid_domain") from exc
 
 
 def validate_address(value: str) -> None:

@@ -1,8 +1,9 @@
-"""The admin of shards, tenants, migration runs and jobs."""
+"""The admin of shards, tenants, domains, migration runs and jobs."""
 
+from tenants.admin.domains import TenantDomainAdmin
 from tenants.admin.jobs import JobAdmin
 from tenants.admin.migrations import MigrationRunAdmin
 from tenants.admin.shards import ShardAdmin
 from tenants.admin.tenants import TenantAdmin
 
-__all__ = ["JobAdmin", "MigrationRunAdmin", "ShardAdmin", "TenantAdmin"]
+__all__ = ["JobAdmin", "MigrationRunAdmin", "ShardAdmin", "TenantAdmin", "TenantDomainAdmin"]

@@ -1,12 +1,13 @@
-"""The forms of tenants and migration runs."""
+"""The forms of tenants, domains and migration runs."""
 
 from django.forms import FloatField, ModelMultipleChoiceField
 from django.utils.translation import gettext_lazy as _
 
 from tenants.admin.generics import ModelChoiceField, ModelForm
-from tenants.models import MigrationRun, Shard, Tenant
+from tenants.models import MigrationRun, Shard, Tenant, TenantDomain
+from tenants.validators import normalize_domain
 
-__all__ = ["MigrationRunForm", "RenameForm", "ShardChoiceField", "TenantForm"]
+__all__ = ["DomainForm", "MigrationRunForm", "RenameForm", "ShardChoiceField", "TenantForm"]
 
 
 class ShardChoiceField(ModelChoiceField[Shard]):
@@ -52,6 +53,18 @@ class RenameForm(ModelForm[Tenant]):
                 "must use the new name at once."
             )
         }
+
+
+class DomainForm(ModelForm[TenantDomain]):
+    """A domain of a tenant, in whatever spelling."""
+
+    class Meta:
+        model = TenantDomain
+        fields = ("domain", "tenant")
+
+    def clean_domain(self) -> str:
+        """Return the domain as it is kept, so that two spellings are one."""
+        return normalize_domain(self.cleaned_data["domain"])
 
 
 class MigrationRunForm(ModelForm[MigrationRun]):

@@ -29,6 +29,7 @@ from tenants import services
 from tenants.admin.badges import badge, link, size
 from tenants.admin.base import ServiceAdmin
 from tenants.admin.cloning import CloneForm, clone_page
+from tenants.admin.domains import DomainInline
 from tenants.admin.forms import RenameForm, TenantForm
 from tenants.admin.generics import ModelForm
 from tenants.admin.registry import guarded, permitted, user_name
@@ -105,6 +106,7 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         ShardRegistryError: "shard",
         ShardError: "shard",
     }
+    inlines = (DomainInline,)
     creates_by_jobs = True
     object_actions: ClassVar[Mapping[str, str]] = {
         "_freeze": "Freeze",
@@ -240,6 +242,9 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         if permitted(request, "tenants.view_job"):
             jobs = self.url("tenants_job_changelist")
             links.append((f"{jobs}?{urlencode({'q': obj.name})}", gettext("Jobs")))
+        if permitted(request, "tenants.add_tenantdomain"):
+            adding = self.url("tenants_tenantdomain_add")
+            links.append((f"{adding}?{urlencode({'tenant': obj.pk})}", gettext("Add a domain")))
         return links
 
     # Cloning

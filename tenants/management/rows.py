@@ -11,10 +11,12 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from tenants.management.output import styled, table
-from tenants.models import Shard, Tenant
+from tenants.models import Shard, Tenant, TenantDomain
 from tenants.services import ShardStatus
 
 __all__ = [
+    "domain_data",
+    "domain_table",
     "shard_data",
     "shard_table",
     "size",
@@ -102,6 +104,19 @@ def tenant_data(tenant: Tenant, size_bytes: int | None = None) -> dict[str, Any]
         "migrated_at": tenant.migrated_at,
         "purge_at": tenant.purge_at,
     }
+
+
+def domain_data(row: TenantDomain) -> dict[str, Any]:
+    """Return what is registered of a domain."""
+    return {"domain": row.domain, "tenant": row.tenant.name, "created_at": row.created_at}
+
+
+def domain_table(domains: Iterable[TenantDomain]) -> RenderableType:
+    """Return the table of domains."""
+    rows: list[list[str | Text]] = [
+        [row.domain, row.tenant.name, when(row.created_at)] for row in domains
+    ]
+    return table(("domain", "tenant", "added"), rows)
 
 
 def tenant_table(

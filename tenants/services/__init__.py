@@ -27,6 +27,7 @@ from tenants.services.deletion import (
     purge_tenants,
     undelete_tenant,
 )
+from tenants.services.domains import add_domain, remove_domain
 from tenants.services.execution import run_for_tenant
 from tenants.services.findings import Finding, FindingKind, ShardReport
 from tenants.services.jobs.queue import (
@@ -93,6 +94,7 @@ __all__ = [
     "SchemaCheck",
     "ShardReport",
     "ShardStatus",
+    "add_domain",
     "archive_folder",
     "archive_tenant",
     "check_schemas",
@@ -122,6 +124,7 @@ __all__ = [
     "purge_tenants",
     "read_new_tenants",
     "register_shard",
+    "remove_domain",
     "remove_shard",
     "rename_tenant",
     "request_archive",

@@ -17,6 +17,7 @@ from mtdd_router.errors import RegistryUnavailable
 from mtdd_router.types import TRANSITIONS, Placement, TenantState
 from tenants.errors import PlacementDisagreement, TenantAlreadyExists, WrongTenantState
 from tenants.models import Tenant
+from tenants.services.resting import let_rest
 from tenants.services.routes import forget
 
 __all__ = ["agree", "drop_leftovers", "find_placement", "purge_date", "record"]
@@ -52,6 +53,8 @@ def record(tenant: Tenant, **changes: Unpack[Changes]) -> None:
             updated = Tenant.objects.filter(pk=tenant.pk, epoch=tenant.epoch).update(
                 **changes, updated_at=timezone.now()
             )
+            if updated and changes.get("name", before) != before:
+                let_rest(before, tenant.pk)
     except IntegrityError as exc:
         raise TenantAlreadyExists(f"A tenant {changes.get('name')!r} already exists.") from exc
     except Error as exc:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from time import perf_counter
 from typing import Final
 
-from django.db import Error
+from django.db import DEFAULT_DB_ALIAS, Error, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -28,6 +28,7 @@ from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
 from tenants.services.notifying import ask, tell
 from tenants.services.parallel import in_parallel
+from tenants.services.resting import let_rest
 from tenants.services.routes import forget
 
 __all__ = [
@@ -169,7 +170,7 @@ def finish_deletion(tenant: Tenant, admin: ShardAdmin, placement: Placement | No
             f"Deleting tenant {tenant.name!r} stopped half way on {where(tenant)}: "
             f"{sentence(exc)} It answers no more queries; repeat the command to complete it."
         ) from exc
-    delete_row(tenant)
+    delete_row(tenant, rest=True)
 
 
 def remove_unfinished(tenant: Tenant, admin: ShardAdmin, *, even_served: bool = False) -> None:
@@ -195,9 +196,15 @@ def remove_unfinished(tenant: Tenant, admin: ShardAdmin, *, even_served: bool = 
     delete_row(tenant)
 
 
-def delete_row(tenant: Tenant) -> None:
-    """Delete the row of a tenant of which nothing is left on its shard."""
-    Tenant.objects.filter(pk=tenant.pk).delete()
+def delete_row(tenant: Tenant, *, rest: bool = False) -> None:
+    """Delete the row of a tenant of which nothing is left on its shard.
+
+    *rest* lets its name rest: it was in use.
+    """
+    with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
+        if rest:
+            let_rest(tenant.name, tenant.pk)
+        Tenant.objects.filter(pk=tenant.pk).delete()
     tenant.pk = None
     forget(tenant.name)
 

@@ -15,6 +15,7 @@ from tenants.errors import TenantAlreadyExists
 from tenants.models import Tenant, TenantRedirect
 from tenants.services.changing import for_people, get_tenant, until
 from tenants.services.locks import tenant_lock
+from tenants.services.resting import require_rested
 
 __all__ = ["drop_redirect", "keep_name", "require_free_name"]
 
@@ -28,6 +29,7 @@ def require_free_name(name: str, tenant: Tenant | None = None) -> None:
     other = Tenant.objects.filter(name=name).first()
     if other is not None:
         raise TenantAlreadyExists(_taken(other))
+    require_rested(name, tenant)
     redirect = TenantRedirect.objects.select_related("tenant").filter(name=name).first()
     if redirect is None or (tenant is not None and redirect.tenant_id == tenant.pk):
         return

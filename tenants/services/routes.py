@@ -4,15 +4,17 @@ Other processes learn of it from the shard server, which refuses a stale epoch.
 """
 
 from mtdd_router.directory import directory
+from mtdd_router.domains import domains
 from tenants.models import Shard
 
 __all__ = ["forget", "forget_tenants"]
 
 
 def forget(*names: str) -> None:
-    """Drop the routes of these tenants from the cache of this process."""
+    """Drop the routes of these tenants, and all domains, from the cache of this process."""
     for name in names:
         directory.forget(name)
+    domains.forget()
 
 
 def forget_tenants(shard: Shard) -> None:

@@ -40,6 +40,7 @@ def _configured(settings: Any) -> Iterator[None]:
         "mtdd_router.resolvers.HeaderResolver",
         "mtdd_router.resolvers.PathResolver",
     ]
+    settings.MTDD_TRUSTED_PROXIES = ["127.0.0.1"]  # Where RequestFactory's requests come from.
     yield
     directory.forget()
 
