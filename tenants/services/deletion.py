@@ -204,8 +204,7 @@ def delete_row(tenant: Tenant, *, rest: bool = False) -> None:
     with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
         if rest:
             let_rest(tenant.name, tenant.pk)
-        Tenant.objects.filter(pk=tenant.pk).delete()
-    tenant.pk = None
+        tenant.delete()
     forget(tenant.name)
 
 
