@@ -155,6 +155,13 @@ def make_stack() -> Iterator[Callable[..., Stack]]:
         yield make
 
 
+@pytest.fixture(scope="module")
+def module_stack_folder() -> Iterator[Path]:
+    """A folder for the stack of a module's tests."""
+    with _stack_folder() as folder:
+        yield folder
+
+
 @pytest.fixture
 def stack_folder() -> Iterator[Path]:
     """A folder for a stack, which PostgreSQL's account can reach."""

@@ -8,7 +8,6 @@ the registry, its ledger, the shard and every tenant's schema and rows.
 
 import contextlib
 import random
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -108,14 +107,11 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def whole_site() -> Iterator[Site]:
-    with tempfile.TemporaryDirectory(prefix="mtdd-test-") as folder:
-        # PostgreSQL's own account passes through it, if root runs the tests.
-        Path(folder).chmod(0o711)
-        options = StackOptions(shards=1, workers=2, durable=False)
-        with Stack(Path(folder) / "stack", options) as stack:
-            postgres = next(server for server in stack.postgres if server.name == "shard1")
-            yield Site(stack.shard_servers[0], postgres)
+def whole_site(module_stack_folder: Path) -> Iterator[Site]:
+    options = StackOptions(shards=1, workers=2, durable=False)
+    with Stack(module_stack_folder, options) as stack:
+        postgres = next(server for server in stack.postgres if server.name == "shard1")
+        yield Site(stack.shard_servers[0], postgres)
 
 
 @pytest.fixture

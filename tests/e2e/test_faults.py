@@ -11,7 +11,6 @@ import select
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -182,15 +181,12 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def whole_site() -> Iterator[Site]:
-    with tempfile.TemporaryDirectory(prefix="mtdd-test-") as folder:
-        # PostgreSQL's own account passes through it, if root runs the tests.
-        Path(folder).chmod(0o711)
-        with Stack(Path(folder) / "stack", StackOptions(shards=1, durable=False)) as stack:
-            postgres = next(server for server in stack.postgres if server.name == "shard1")
-            site = Site(stack.shard_servers[0], postgres)
-            yield site
-            site.relay.close()
+def whole_site(module_stack_folder: Path) -> Iterator[Site]:
+    with Stack(module_stack_folder, StackOptions(shards=1, durable=False)) as stack:
+        postgres = next(server for server in stack.postgres if server.name == "shard1")
+        site = Site(stack.shard_servers[0], postgres)
+        yield site
+        site.relay.close()
 
 
 @pytest.fixture

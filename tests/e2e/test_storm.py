@@ -8,7 +8,6 @@ import itertools
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
@@ -73,21 +72,18 @@ class Journal:
 
 
 @pytest.fixture
-def shards(transactional_db: None, settings: Any) -> Iterator[Stack]:
+def shards(transactional_db: None, settings: Any, stack_folder: Path) -> Iterator[Stack]:
     """Two shards, each with a small pool behind two processes."""
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.apps.storm"]
     settings.TENANT_APPS = [*settings.TENANT_APPS, "tests.apps.storm"]
     directory.forget()
-    with tempfile.TemporaryDirectory(prefix="mtdd-test-") as folder:
-        # PostgreSQL's own account passes through it, if root runs the tests.
-        Path(folder).chmod(0o711)
-        options = StackOptions(shards=2, workers=2, pool_size=10, durable=False)
-        with Stack(Path(folder) / "stack", options) as running:
-            for server in running.shard_servers:
-                services.register_shard(server.name, server.address)
-            yield running
-            for name in Tenant.objects.values_list("name", flat=True):
-                connections[name].close()
+    options = StackOptions(shards=2, workers=2, pool_size=10, durable=False)
+    with Stack(stack_folder, options) as running:
+        for server in running.shard_servers:
+            services.register_shard(server.name, server.address)
+        yield running
+        for name in Tenant.objects.values_list("name", flat=True):
+            connections[name].close()
     directory.forget()
 
 
