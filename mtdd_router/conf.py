@@ -155,6 +155,11 @@ class MTDDSettings:
         )
 
     @property
+    def test_shards(self) -> Any:
+        """Where tests make tenants: addresses by name, "embedded" or None (MTDD_TEST_SHARDS)."""
+        return _get("MTDD_TEST_SHARDS", cast(Any, None))
+
+    @property
     def static_aliases(self) -> Mapping[str, dict[str, Any]]:
         """The aliases written in DATABASES, without any tenant."""
         configured = _databases()

@@ -5,7 +5,8 @@ exists is found out when its connection is opened. Only static aliases are store
 so 10,000 tenants cost nothing. Iteration gives the static aliases and the tenants
 whose connection the running thread has open, which is how Django's clean-up at the
 end of a request reaches them; and the tenant of a request whose view is to be one
-transaction, which is how Django finds it, the only one that says ATOMIC_REQUESTS.
+transaction, which is how Django finds it, the only one that says ATOMIC_REQUESTS; and
+before all others what tests show, see `mtdd_router.backend.showing`.
 """
 
 import copy
@@ -139,12 +140,15 @@ class Databases(dict[str, dict[str, Any]]):
         return self[alias] if alias in self else default  # noqa: SIM401 - this is get()
 
     def __iter__(self) -> Iterator[str]:
+        shown, opened = _tenants()
+        # First, so that tests empty them while the registry still tells where they are.
+        yield from shown
         yield from list(dict.__iter__(self))
         atomic = _atomic_tenant()
-        for alias in _open_tenants():
+        for alias in opened:
             if not dict.__contains__(self, alias) and alias != atomic:
                 yield alias
-        if atomic is not None:
+        if atomic is not None and atomic not in shown:
             yield atomic
 
     def __len__(self) -> int:
@@ -179,14 +183,17 @@ def _rebuild(static: dict[str, dict[str, Any]], template: dict[str, Any]) -> Dat
     return Databases(static, tenant=template)
 
 
-def _open_tenants() -> list[str]:
+def _tenants() -> tuple[list[str], list[str]]:
+    """Return the tenants that tests show, and the others that are open."""
     # Imported late: the backend needs Django, and this module is for settings.
-    from mtdd_router.backend.routes import thread_aliases
+    from mtdd_router.backend.routes import shown_and_open
 
-    return thread_aliases()
+    return shown_and_open()
 
 
 def _atomic_tenant() -> str | None:
+    from mtdd_router.backend.routes import is_hidden
     from mtdd_router.context import atomic_tenant
 
-    return atomic_tenant()
+    tenant = atomic_tenant()
+    return None if tenant is None or is_hidden(tenant) else tenant

@@ -174,6 +174,7 @@ def django_db_modify_db_settings(stack: Stack) -> None:
     """Start the stack before pytest-django makes its test database."""
     # Only if somebody took the port that the settings chose is it another one.
     connections["default"].settings_dict["PORT"] = str(stack.state.registry_port)
+    settings.MTDD_TEST_SHARDS = {server.name: server.address for server in stack.shard_servers}
 
 
 @pytest.fixture(scope="session")
@@ -208,16 +209,19 @@ def empty_database_dsn(shard_postgres_dsn: str) -> Iterator[str]:
 def registered_shards(transactional_db: None, shard_addresses: dict[str, str]) -> Iterator[Any]:
     """Both shards, registered; whatever the test puts on them is dropped afterwards."""
     from mtdd_router.directory import directory
+    from mtdd_router.testing import allow_tenants
     from tenants.services.shards import register_shard
 
     directory.forget()
-    yield [register_shard(name, address) for name, address in shard_addresses.items()]
+    with allow_tenants():
+        yield [register_shard(name, address) for name, address in shard_addresses.items()]
     directory.forget()
     for name, address in shard_addresses.items():
         admin = ShardAdmin(address, shard=name)
         found = admin.placements(orphans=True)
         for tenant in found.placements:
-            admin.drop_namespace(tenant)
+            if not tenant.startswith("test-"):  # Those stay for the session.
+                admin.drop_namespace(tenant)
         for orphan in found.orphans:
             admin.drop_orphan(orphan)
 

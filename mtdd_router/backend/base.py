@@ -18,7 +18,7 @@ from mtdd_router.backend.client import DatabaseClient
 from mtdd_router.backend.introspection import DatabaseIntrospection
 from mtdd_router.backend.locators import DatabaseLocator, TenantLocator
 from mtdd_router.backend.pool import PooledConnection
-from mtdd_router.backend.routes import note_closed, note_created, note_open
+from mtdd_router.backend.routes import note_closed, note_created, note_open, opening
 from mtdd_router.backend.work import running_work
 from mtdd_router.client.endpoint import TLS
 from mtdd_router.client.location import Locator
@@ -108,6 +108,15 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
             )
         address = host if host.startswith("unix:") else f"{host}:{given.get('port', '')}"
         return DatabaseLocator(address, given["dbname"], token, tls)
+
+    @async_unsafe
+    def ensure_connection(self) -> None:
+        """Open the connection unless it is; Django's tests forbid that here."""
+        if self.connection is not None or not self.tenant:
+            super().ensure_connection()
+            return
+        with opening(self.alias):
+            super().ensure_connection()
 
     @async_unsafe
     def connect(self) -> None:

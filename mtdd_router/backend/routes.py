@@ -10,11 +10,13 @@ as local as Django's own: per thread, per task in an event loop.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from asgiref.local import Local
 
+from mtdd_router.backend.showing import is_left_out, shown_aliases
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.types import Route
 
@@ -24,12 +26,15 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_IDLE",
     "RouteSource",
+    "is_hidden",
     "maintenance_allowed",
     "note_closed",
     "note_created",
     "note_open",
+    "opening",
     "route_source",
     "set_route_source",
+    "shown_and_open",
     "thread_aliases",
 ]
 
@@ -88,11 +93,12 @@ def maintenance_allowed() -> bool:
 class _Wrappers:
     """The tenants whose wrapper this thread has, least recently used first."""
 
-    __slots__ = ("known", "open")
+    __slots__ = ("hidden", "known", "open")
 
     def __init__(self) -> None:
         self.known: dict[str, None] = {}
         self.open: dict[str, None] = {}
+        self.hidden = ""
 
 
 _local: Final = Local(thread_critical=True)
@@ -112,6 +118,17 @@ def thread_aliases() -> list[str]:
     return list(_wrappers().open)
 
 
+def shown_and_open() -> tuple[list[str], list[str]]:
+    """Return the tenants that tests show, and the others that this thread has open."""
+    mine, shown = _wrappers(), shown_aliases()
+    if not shown:
+        return [], list(mine.open)
+    return (
+        [alias for alias in shown if alias != mine.hidden],
+        [alias for alias in mine.open if alias not in shown],
+    )
+
+
 def note_created(alias: str) -> None:
     """Say that a tenant's wrapper is being made in this thread; put idle ones away.
 
@@ -128,6 +145,34 @@ def note_open(alias: str) -> None:
     mine = _wrappers()
     _touch(mine.known, alias)
     mine.open[alias] = None
+
+
+def is_hidden(alias: str) -> bool:
+    """Return whether this thread is opening the tenant out of sight of Django's test cases."""
+    return _wrappers().hidden == alias
+
+
+@contextmanager
+def opening(alias: str) -> Iterator[None]:
+    """Open the connection of a tenant in the block, during which it counts as open.
+
+    So Django's test cases refuse it as they do any alias that a test has not declared. One
+    that is to be left out is hidden from them instead.
+    """
+    if is_left_out(alias):
+        mine = _wrappers()
+        mine.hidden = alias
+        try:
+            yield
+        finally:
+            mine.hidden = ""
+        return
+    note_open(alias)
+    try:
+        yield
+    except BaseException:
+        note_closed(alias)
+        raise
 
 
 def note_closed(alias: str) -> None:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
+from mtdd_router.client import round_trips
 from mtdd_router.client.backoff import Backoff
 from mtdd_router.client.call import Call, CallFailed, call_once
 from mtdd_router.client.endpoint import Endpoint
@@ -83,6 +84,8 @@ class Session:
             self.context = context
         self.serial += 1
         request.serial = self.serial
+        if round_trips.counting:
+            round_trips.note(request, context)
         self._call.send(request.SerializeToString())
 
     def receive(self) -> pb.SessionResponse:

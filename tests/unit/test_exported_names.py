@@ -17,8 +17,10 @@ PACKAGES = (
     "mtdd_router.dbapi",
     "mtdd_router.embedded",
     "mtdd_router.server",
+    "mtdd_router.testing",
     "mtdd_router.wire",
     "tenants",
+    "tenants.testing",
 )
 
 

@@ -13,6 +13,7 @@ from mtdd_router import TenantDoesNotExist, TenantUnavailable, current_tenant, t
 from mtdd_router.backend import routes
 from mtdd_router.context import maintenance_active
 from mtdd_router.directory import Directory, directory
+from mtdd_router.testing import allow_tenants
 from mtdd_router.types import Route
 from tenants.services.tenants import freeze_tenant
 
@@ -125,7 +126,7 @@ def test_a_process_that_opens_ten_thousand_tenants_stays_small(
 
     routes.set_route_source(Directory(OneShard), maintenance=maintenance_active)
     try:
-        with ThreadPoolExecutor(1) as pool:
+        with allow_tenants(), ThreadPoolExecutor(1) as pool:
             pool.submit(open_them).result()
     finally:
         routes.set_route_source(directory, maintenance=maintenance_active)
