@@ -7,18 +7,20 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import connections
 
+from mtdd_router.testing import allow_tenants
+
 
 @pytest.fixture
-def both(mtdd_test_tenants: Any, django_db_blocker: Any) -> Iterator[list[str]]:
-    """Two tenants with a connection that is warm, as outside of any test case of Django."""
-    with django_db_blocker.unblock():
-        names = mtdd_test_tenants.ensure(["abc", "xyz"])
+def both(mtdd_test_tenants: Any, db: None) -> Iterator[list[str]]:
+    """Two tenants that are in no transaction, with a connection that is warm."""
+    names = [mtdd_test_tenants.ensure_aside(label) for label in ("abc", "xyz")]
+    with allow_tenants(*names):
         for name in names:
             assert not Group.objects.mtdd(name).exists()
         yield names
-        for alias in ("default", *names):
-            Group.objects.using(alias).all().delete()
-        connections.close_all()
+        for name in names:
+            Group.objects.mtdd(name).all().delete()
+            connections[name].close()
 
 
 @pytest.fixture
