@@ -206,15 +206,22 @@ def empty_database_dsn(shard_postgres_dsn: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def transactional_db(transactional_db: None) -> Iterator[None]:
+    """As pytest-django's; its tests make tenants themselves, so any may be used."""
+    from mtdd_router.testing import allow_tenants
+
+    with allow_tenants():
+        yield
+
+
+@pytest.fixture
 def registered_shards(transactional_db: None, shard_addresses: dict[str, str]) -> Iterator[Any]:
     """Both shards, registered; whatever the test puts on them is dropped afterwards."""
     from mtdd_router.directory import directory
-    from mtdd_router.testing import allow_tenants
     from tenants.services.shards import register_shard
 
     directory.forget()
-    with allow_tenants():
-        yield [register_shard(name, address) for name, address in shard_addresses.items()]
+    yield [register_shard(name, address) for name, address in shard_addresses.items()]
     directory.forget()
     for name, address in shard_addresses.items():
         admin = ShardAdmin(address, shard=name)

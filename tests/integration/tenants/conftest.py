@@ -21,7 +21,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.embedded.ports import choose_port
 from mtdd_router.embedded.shard_server import ShardServer
-from mtdd_router.testing import allow_tenants
 from mtdd_router.types import Placement
 from tenants import services
 from tenants.models import Shard, Tenant
@@ -83,10 +82,9 @@ def kill(server: ShardServer) -> None:
 
 
 @pytest.fixture
-def spare_shard(transactional_db: None, spare_server: ShardServer) -> Iterator[Shard]:
+def spare_shard(transactional_db: None, spare_server: ShardServer) -> Shard:
     """The spare server, registered as the only shard."""
-    with allow_tenants():
-        yield services.register_shard("spare", spare_server.address)
+    return services.register_shard("spare", spare_server.address)
 
 
 @pytest.fixture
