@@ -8,91 +8,104 @@ read the machine's one monotonic clock.
 import json
 import os
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import monotonic_ns
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
-from benchmarks.works import WORKS, Tables
-
-__all__ = ["STAMPS", "environment", "table", "trace_client"]
+__all__ = ["STAMPS", "profile", "trace_client"]
 
 STAMPS = "MTDD_BENCH_STAMPS"
 _STEPS = (
-    ("client: ORM, psycopg, request", "the time before the request is sent"),
-    ("transport to the server", "framing on both sides, the socket, the server's event loop"),
-    ("server: before PostgreSQL", "checks, pool, frontend messages"),
+    ("client: the ORM and psycopg", "the SQL and its parameters, until libpq has written them"),
+    ("client: encode", "a session, the request, its bytes"),
+    ("transport to the server", "framing, the socket, the server's event loop, decoding"),
+    ("server: queue", "checks, a backend connection, PostgreSQL's messages"),
     ("PostgreSQL", "its work, both socket trips, the event loop's wake-up"),
-    ("server: after PostgreSQL", "reading the answer, releasing the connection"),
-    ("transport to the client", "the same, and this process waking up"),
-    ("client: psycopg, ORM", "the time after the response is there"),
+    ("server: answer", "reading the answer, the response, releasing the connection"),
+    ("transport to the client", "framing, the socket, this process's wake-up"),
+    ("client: decode", "the response, and giving it to libpq"),
+    ("client: psycopg and the ORM", "rows, and an object"),
 )
+_SERVER_STAMPS = 4
 
 
-def environment(stack: ExitStack) -> dict[str, str]:
-    """Return the variable that tells both processes where the server's stamps are left."""
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mtdd-bench-stamps-"))
-    return {STAMPS: str(Path(folder, "stamps.json"))}
+def profile(console: Console, count: int) -> None:
+    """Print the breakdown of *count* point queries."""
+    from benchmarks.candidates import OURS, Spec, Variant
+    from benchmarks.world import World
+
+    spec = Spec(OURS)
+    with tempfile.TemporaryDirectory(prefix="mtdd-bench-stamps-") as folder:
+        traced = Variant(variables={STAMPS: str(Path(folder, "stamps.json"))})
+        server = "benchmarks.traced_server"
+        with World([spec], console.print, variants=[traced], module=server) as world:
+            candidate = world.candidate(spec)
+            found = candidate.ask(do="trace", count=count, tenants=candidate.tenants)
+    console.print(_table(found))
 
 
-def trace_client(tables: Tables, count: int) -> dict[str, Any]:
+def trace_client(run: Callable[[str], object], tenant: str, count: int) -> dict[str, Any]:
     """Run point queries, and return the duration of each step of each, in nanoseconds."""
+    from django.db import connections
+
+    from mtdd_router.client.exchange import Exchange
     from mtdd_router.client.session import Session
 
-    mine: list[tuple[int, int, int, int]] = []
-    sent = answered = serial = 0
-    send, receive = Session.send, Session.receive
+    stamps: list[int] = []
+    serial = 0
+    submit, send, receive = Exchange.submit, Session.send, Session.receive
+
+    def stamped_submit(self: Exchange, data: bytes) -> bytes:
+        stamps.append(monotonic_ns())
+        answer = submit(self, data)
+        stamps.append(monotonic_ns())
+        return answer
 
     def stamped_send(self: Session, *arguments: Any) -> None:
-        nonlocal sent, serial
-        sent = monotonic_ns()
+        nonlocal serial
+        stamps.append(monotonic_ns())
         send(self, *arguments)
         serial = self.serial
 
     def stamped_receive(self: Session) -> Any:
-        nonlocal answered
         response = receive(self)
-        answered = monotonic_ns()
+        stamps.append(monotonic_ns())
         return response
 
-    run = WORKS["get"].run
     for _ in range(200):
-        run(tables)
-    Session.send, Session.receive = stamped_send, stamped_receive  # type: ignore[assignment,method-assign]
-    durations = []
-    borders = []
+        run(tenant)
+    Exchange.submit = stamped_submit  # type: ignore[method-assign]
+    Session.send, Session.receive = stamped_send, stamped_receive  # type: ignore[method-assign]
+    mine = []
     try:
         for _ in range(count):
-            started = monotonic_ns()
-            run(tables)
-            ended = monotonic_ns()
-            mine.append((serial, started, sent, answered))
-            borders.append(ended)
-            durations.append(ended - started)
+            stamps.clear()
+            stamps.append(monotonic_ns())
+            run(tenant)
+            mine.append((serial, [*stamps, monotonic_ns()]))
     finally:
+        Exchange.submit = submit  # type: ignore[method-assign]
         Session.send, Session.receive = send, receive  # type: ignore[method-assign]
     # The traced server leaves its stamps when it sees this statement.
-    with tables.connection.cursor() as cursor:
+    with connections[tenant].cursor() as cursor:
         cursor.execute("SELECT 'leave the stamps'")
-    theirs = {int(key): stamps for key, stamps in json.loads(_read()).items()}
+    theirs = json.loads(Path(os.environ[STAMPS]).read_text())
     steps = []
-    for (number, started, at_send, at_answer), ended in zip(mine, borders, strict=True):
-        if (stamps := theirs.get(number)) is None or len(stamps) != 4:
-            continue
-        moments = (started, at_send, *stamps, at_answer, ended)
-        steps.append([later - earlier for earlier, later in pairwise(moments)])
-    return {"steps": steps, "whole": durations}
+    for number, (started, submitted, sent, answered, decoded, ended) in mine:
+        there = theirs.get(str(number), ())
+        if len(there) == _SERVER_STAMPS:
+            moments = (started, submitted, sent, *there, answered, decoded, ended)
+            steps.append([later - earlier for earlier, later in pairwise(moments)])
+    return {"steps": steps, "whole": [moments[-1] - moments[0] for _, moments in mine]}
 
 
-def _read() -> str:
-    return Path(os.environ[STAMPS]).read_text()
-
-
-def table(traced: dict[str, Any]) -> Table:
+def _table(traced: dict[str, Any]) -> Table:
     """Return the breakdown for the terminal."""
     columns = list(zip(*traced["steps"], strict=True))
     shown = Table(
@@ -102,13 +115,13 @@ def table(traced: dict[str, Any]) -> Table:
     for name in ("step", "p50", "p90", "what it is"):
         shown.add_column(name, justify="right" if name.startswith("p") else "left")
     for (name, meaning), values in zip(_STEPS, columns, strict=True):
-        shown.add_row(name, *_quantiles(values), meaning, style="dim" if not values else "")
+        shown.add_row(name, *_quantiles(values), meaning)
     shown.add_section()
     shown.add_row("the whole query", *_quantiles(traced["whole"]), "stamps included")
     return shown
 
 
-def _quantiles(values: Any) -> tuple[str, str]:
+def _quantiles(values: Sequence[int]) -> tuple[str, str]:
     ordered = sorted(values)
     high = ordered[int(len(ordered) * 0.9)]
     return f"{median(ordered) / 1000:.0f}", f"{high / 1000:.0f}"

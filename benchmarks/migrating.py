@@ -1,7 +1,7 @@
 """``python -m benchmarks.migrating``: migrating tenants, beside django-tenants.
 
 Both sides use one PostgreSQL and the apps contenttypes, auth, sessions, admin and one of
-their own; each is a process of its own. It needs ``pip install django-tenants``.
+their own; each is a process of its own. It needs the extra ``bench``.
 """
 
 import argparse

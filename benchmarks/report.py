@@ -1,104 +1,163 @@
-"""Results as a table on the terminal, as JSON, and as Markdown for the README."""
+"""Results as a table on the terminal, as JSON, and as the README's own section."""
 
 import json
 import os
 import platform
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.comparison import Measured
-from benchmarks.works import WORKS
+from benchmarks.candidates import ROOT
+from benchmarks.figures import Check, Result
 
-__all__ = ["duration", "show", "write"]
+__all__ = ["README", "RESULTS", "duration", "show", "update_readme", "write"]
 
-_PACKAGES = ("django", "psycopg", "grpcio", "protobuf", "uvloop")
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+_PACKAGES = ("django", "psycopg", "django-tenants", "protobuf", "uvloop")
+_BEGIN = "<!-- benchmarks: make bench writes this -->\n"
+_END = "<!-- benchmarks: end -->\n"
 
 
 def duration(microseconds: float) -> str:
     """Return a duration for people."""
     if microseconds < 10_000:
-        return f"{microseconds:,.0f} µs"
-    return f"{microseconds / 1000:,.1f} ms"
+        return f"{microseconds:,.1f} µs" if microseconds < 10 else f"{microseconds:,.0f} µs"
+    return f"{microseconds / 1000:,.0f} ms"
 
 
-def show(console: Console, measured: Sequence[Measured], title: str) -> None:
-    """Print the comparison; the first candidate is what the others are compared with."""
-    base = next(iter(measured[0].rounds))
-    table = Table(title=title, caption=f"ratio to {base}: median, least and greatest of the rounds")
-    for name in ("work", "candidate"):
+def show(console: Console, results: Sequence[Result], title: str) -> None:
+    """Print the rows: each candidate's durations, and each figure beside its bar."""
+    table = Table(title=title, caption="spread: the least and the greatest of the rounds")
+    for name in ("", "work", "candidate or figure"):
         table.add_column(name)
-    for name in ("p50", "p99", "ratio", "spread"):
-        table.add_column(name, justify="right", style="bold" if name == "ratio" else "")
-    for item in measured:
+    for name in ("p50", "p99", "measured", "spread", "at most"):
+        table.add_column(name, justify="right")
+    for result in results:
         table.add_section()
-        for name in item.rounds:
-            ratio = spread = ""
-            if name != base:
-                ratios = item.ratios(name, base)
-                ratio, spread = f"{median(ratios):.2f}", f"{ratios[0]:.2f}-{ratios[-1]:.2f}"
-            title = WORKS[item.work].title if name == base else ""
-            times = duration(item.quantile(name, 0.5)), duration(item.quantile(name, 0.99))
-            table.add_row(title, name, *times, ratio, spread)
+        head = [result.number, result.title]
+        measured = result.as_json()
+        for name, candidate in measured["candidates"].items():
+            p50, p99 = duration(candidate["p50_us"]), duration(candidate["p99_us"])
+            table.add_row(*head, name, p50, p99)
+            head = ["", ""]
+        for check in result.checks:
+            style = {True: "green", False: "bold red", None: ""}[check.passed]
+            figures = _figure(check.as_json(), "value"), _spread(check.as_json())
+            table.add_row(*head, check.what, "", "", *figures, _bar(check.as_json()), style=style)
+            head = ["", ""]
+        for fact in result.facts:
+            table.add_row("", "", fact, style="dim")
     console.print(table)
 
 
-def write(folder: Path, measured: Sequence[Measured], facts: dict[str, Any]) -> None:
-    """Write ``latest.json`` and ``latest.md`` into *folder*."""
-    folder.mkdir(parents=True, exist_ok=True)
-    result = {
+def write(results: Sequence[Result], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Put *results* into ``latest.json``, beside rows that were not measured; return it all."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / "latest.json"
+    rows = {}
+    if path.exists():
+        rows = {row["row"]: row for row in json.loads(path.read_text())["rows"]}
+    about = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
         "machine": {"processors": os.cpu_count(), "system": platform.system()},
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in _PACKAGES},
         },
         **facts,
-        "works": [_as_json(item) for item in measured],
     }
-    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-    (folder / "latest.json").write_text(text)
-    (folder / "latest.md").write_text(_as_markdown(measured, result))
+    for result in results:
+        rows[result.number] = {**result.as_json(), "run": about}
+    found = {"rows": [rows[key] for key in sorted(rows, key=_order)]}
+    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    return found
 
 
-def _as_json(item: Measured) -> dict[str, Any]:
-    base = next(iter(item.rounds))
-    candidates: dict[str, Any] = {}
-    for name in item.rounds:
-        candidates[name] = {
-            "p50_us": round(item.quantile(name, 0.5), 1),
-            "p99_us": round(item.quantile(name, 0.99), 1),
-        }
-        if name != base:
-            ratios = item.ratios(name, base)
-            candidates[name]["ratio"] = round(median(ratios), 3)
-            candidates[name]["ratios_by_round"] = [round(ratio, 3) for ratio in ratios]
-    return {"work": item.work, "title": WORKS[item.work].title, "candidates": candidates}
+def update_readme(found: Mapping[str, Any]) -> None:
+    """Write the README's section anew."""
+    README.write_text(with_section(README.read_text(), found))
 
 
-def _as_markdown(measured: Sequence[Measured], result: dict[str, Any]) -> str:
-    base, *others = measured[0].rounds
-    head = ["through the ORM, p50", base]
-    for name in others:
-        head += [name, "ratio"]
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    for item in measured:
-        cells = [WORKS[item.work].title, duration(item.quantile(base, 0.5))]
-        for name in others:
-            ratios = item.ratios(name, base)
-            cells += [duration(item.quantile(name, 0.5)), f"{median(ratios):.2f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    versions = result["versions"]
-    lines.append("")
-    lines.append(
-        f"Medians of {result['rounds']} interleaved rounds on one machine with "
-        f"{result['machine']['processors']} processors; PostgreSQL {result['postgresql']}, "
-        f"Django {versions['django']}, Python {versions['python']}."
-    )
+def with_section(text: str, found: Mapping[str, Any]) -> str:
+    """Return *text* with the section between the markers made of *found*."""
+    before, _, rest = text.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_BEGIN}{_section(found)}{_END}{after}"
+
+
+def _section(found: Mapping[str, Any]) -> str:
+    lines = ["| | work | compared | at most | measured | spread |", "|---|---|---|---:|---:|---:|"]
+    for row in found["rows"]:
+        head = f"| {row['row']} | {row['title']} "
+        for check in row["checks"]:
+            if check["most"] is None and check["least"] is None:
+                continue
+            met = Check(check["what"], check["by_round"], check["most"], check["least"]).passed
+            value = _figure(check, "value")
+            shown = value if met else f"**{value}**"
+            cells = check["what"], _bar(check), shown, _spread(check)
+            lines.append(f"{head}| {' | '.join(cells)} |")
+            head = "| | "
+    newest = max((row["run"] for row in found["rows"]), key=lambda run: run["measured_at"])
+    lines += [
+        "",
+        "![Each figure as a share of its bar](benchmarks/results/latest.svg)",
+        "",
+        _conditions(newest),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _conditions(run: Mapping[str, Any]) -> str:
+    versions = run["versions"]
+    return (
+        "Medians of the rounds, in which the candidates take turns, and the least and greatest "
+        f"round; bold is a bar that is not met. {run['machine']['processors']} processors, "
+        f"PostgreSQL {run['postgresql']}, Django {versions['django']}, "
+        f"Python {versions['python']}, django-tenants {versions['django-tenants']}."
+    )
+
+
+def _figure(check: Mapping[str, Any], key: str) -> str:
+    return _with_unit(check[key], check["unit"])
+
+
+def _spread(check: Mapping[str, Any]) -> str:
+    low, high = min(check["by_round"]), max(check["by_round"])
+    return f"{_with_unit(low, '')}-{_with_unit(high, '')}"
+
+
+def _bar(check: Mapping[str, Any]) -> str:
+    if check["most"] is not None:
+        return _with_unit(check["most"], check["unit"])
+    return "" if check["least"] is None else f"at least {_with_unit(check['least'], check['unit'])}"
+
+
+def _with_unit(value: float, unit: str) -> str:
+    number = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+    if value == int(value) and abs(value) >= 10:
+        number = f"{value:,.0f}"
+    return number if not unit else f"{number} {unit}".replace(" x", "x")
+
+
+def _order(number: str) -> tuple[int, str]:
+    digits = "".join(filter(str.isdigit, number))
+    return int(digits), number
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()

@@ -65,7 +65,7 @@ class Postgres:
 
 
 @contextmanager
-def started() -> Iterator[Postgres]:
+def started(connections: int = 200) -> Iterator[Postgres]:
     """Run a PostgreSQL in a folder of its own, which is deleted afterwards."""
     with ExitStack() as stack:
         folder = scratch_folder("mtdd-bench-")
@@ -85,7 +85,7 @@ def started() -> Iterator[Postgres]:
             programs=postgres_programs(account),
             account=account,
             password=secrets.token_hex(16),
-            connections=200,
+            connections=connections,
             durable=False,
         )
         if (initialisation := server.begin_initialising()) is not None:
@@ -116,6 +116,8 @@ class Shard:
         root: the checkout whose code it runs.
         module: the module to run instead of the server's own, for instrumentation.
         environment: is added to this process's.
+        workers: its processes.
+        pool: how many backend connections they may hold.
     """
 
     def __init__(
@@ -126,6 +128,8 @@ class Shard:
         address: str | None = None,
         module: str = "mtdd_router.server",
         environment: Mapping[str, str] | None = None,
+        workers: int = 1,
+        pool: int = 20,
     ) -> None:
         self.address = address or f"{HOST}:{choose_port()}"
         self._folder = Path(tempfile.mkdtemp(prefix="mtdd-bench-shard-"))
@@ -133,7 +137,8 @@ class Shard:
         self._process: subprocess.Popen[bytes] | None = None
         self._command = [
             *(sys.executable, "-P", "-m", module),
-            *("--address", self.address, "--pool-size", "20", "--workers", "1"),
+            *("--address", self.address),
+            *("--pool-size", str(pool), "--workers", str(workers)),
         ]
         self._environment = {
             **os.environ,

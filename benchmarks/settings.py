@@ -1,26 +1,44 @@
-"""Django settings of a candidate: plain Django (``direct``) or the project (``grpc``).
+"""Django settings of a candidate, which is told what it is in MTDD_BENCH_CANDIDATE.
 
-The orchestrator says where through MTDD_BENCH_DSN (direct: the tenant's database;
-grpc: the registry) and MTDD_BENCH_SCHEMA (direct only). Direct is Django as it comes:
-nothing of the project is installed there.
+Direct is Django as it comes: nothing of the project is installed there. django-tenants is
+given its own backend, and reads the schemas that are there already.
 """
 
+import json
 import os
 
-from mtdd_router import databases
 from settings.base import *
 from settings.environment import as_database
+
+CANDIDATE = json.loads(os.environ["MTDD_BENCH_CANDIDATE"])
 
 SECRET_KEY = "only-for-a-benchmark"
 DEBUG = False
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-_default = as_database(os.environ["MTDD_BENCH_DSN"]) | {"CONN_MAX_AGE": None}
+_kept = {"CONN_MAX_AGE": None, "DISABLE_SERVER_SIDE_CURSORS": CANDIDATE["kind"] == "pgbouncer"}
+_default = as_database(CANDIDATE["dsn"]) | _kept
 
-if os.environ["MTDD_BENCH_CANDIDATE"] == "direct":
-    _default["OPTIONS"] = {"options": f"-c search_path={os.environ['MTDD_BENCH_SCHEMA']}"}
+if CANDIDATE["kind"] == "django-mtdd":
+    from mtdd_router import databases
+
+    # What direct has, and what is ours.
+    INSTALLED_APPS = ["mtdd_router", "tenants", *TENANT_APPS]
+    SHARED_APPS = [app for app in INSTALLED_APPS if app in SHARED_APPS]
+    DATABASES = databases({"default": _default}, tenant={"CONN_MAX_AGE": None})
+else:
     INSTALLED_APPS = TENANT_APPS
     DATABASE_ROUTERS = []
     DATABASES = {"default": _default}
-else:
-    DATABASES = databases({"default": _default}, tenant={"CONN_MAX_AGE": None})
+    if schema := CANDIDATE["schema"]:
+        _default["OPTIONS"] = {"options": f"-c search_path={schema}"}
+    for _alias, _dsn in CANDIDATE["databases"].items():
+        DATABASES[_alias] = as_database(_dsn) | _kept
+
+if CANDIDATE["kind"] == "django-tenants":
+    _default["ENGINE"] = "django_tenants.postgresql_backend"
+    INSTALLED_APPS = ["django_tenants", "benchmarks.schemas", *TENANT_APPS]
+    SHARED_APPS = ["django_tenants", "benchmarks.schemas"]
+    DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
+    TENANT_MODEL = "schemas.Client"
+    TENANT_DOMAIN_MODEL = "schemas.Domain"

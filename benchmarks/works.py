@@ -1,7 +1,5 @@
-"""What is measured: each work, through the ORM, as an application would write it.
-
-A work is a function of ``Tables`` that does the work once. The table it writes to is
-emptied between the timed runs.
+"""What is measured, done once: through the ORM as an application would write it, and
+straight, as psycopg alone does it.
 """
 
 from collections.abc import Callable
@@ -9,138 +7,115 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["TENANT", "WORKS", "Tables", "Work"]
+from benchmarks.sites import PLANES, USERS
 
-TENANT = "bench"
-_LIST_ROWS = 10_000
-_CREATED_ROWS = 1_000
+__all__ = ["WORKS", "Work"]
 
-
-class Tables:
-    """The models, as the candidate reaches them.
-
-    Args:
-        tenant: the tenant's name, or None for Django's default database.
-    """
-
-    def __init__(self, tenant: str | None) -> None:
-        from django.contrib.auth.models import User
-        from django.db import connections
-
-        from demo.flights.models import Flight
-
-        self._tenant = tenant
-        self.alias = tenant or "default"
-        self.connection = connections[self.alias]
-        self._users: Any = User.objects
-        self._flights: Any = Flight.objects
-        self.flight = Flight
-
-    @property
-    def users(self) -> Any:
-        """The users, addressed the way this candidate's users do."""
-        return self._users.mtdd(self._tenant) if self._tenant else self._users
-
-    @property
-    def flights(self) -> Any:
-        """The flights, likewise."""
-        return self._flights.mtdd(self._tenant) if self._tenant else self._flights
-
-    def fill(self) -> None:
-        """Make the rows that are read."""
-        from django.contrib.auth.models import User
-
-        self.users.bulk_create(
-            [
-                User(username=f"user{number}", email=f"user{number}@example.org")
-                for number in range(1, _LIST_ROWS + 1)
-            ],
-            batch_size=1000,
-        )
-
-    def empty(self) -> None:
-        """Empty the table that is written to."""
-        with self.connection.cursor() as cursor:
-            cursor.execute("TRUNCATE flights_flight")
+CREATED_ROWS = 10_000
+LISTED_ROWS = 10_000
+_FLIGHT = {
+    "departs_at": datetime(2013, 1, 1, tzinfo=UTC),
+    "origin": "JFK",
+    "destination": "SFO",
+    "tail_number": "N12345",
+    "departure_delay_minutes": 3,
+    "arrival_delay_minutes": None,
+    "air_time_minutes": 340,
+    "distance_miles": 2586,
+}
+_USER_COLUMNS = (
+    "id, password, last_login, is_superuser, username, first_name, last_name, email,"
+    " is_staff, is_active, date_joined"
+)
 
 
 @dataclass(frozen=True)
 class Work:
-    """One thing to measure.
+    """One thing to do.
 
     Attributes:
-        name: on the command line and in the results.
-        title: in tables.
-        run: does it once.
+        run: does it once, given a `benchmarks.tables.Tables` and a tenant.
+        straight: the same with a psycopg connection and a schema.
         count: how often in each round.
-        writes: the written table is emptied after each run.
+        after: makes good what it did, outside of what is measured.
     """
 
-    name: str
-    title: str
-    run: Callable[[Tables], object]
-    count: int
-    writes: bool = False
+    run: Callable[[Any, str], object]
+    straight: Callable[[Any, str], object] | None = None
+    count: int = 1
+    after: Callable[[Any, str], object] | None = None
 
 
-def _get(tables: Tables) -> object:
-    return tables.users.get(pk=7)
+def _get(tables: Any, tenant: str) -> object:
+    return tables.users(tenant).get(pk=7)
 
 
-def _atomic(tables: Tables) -> None:
+def _get_straight(connection: Any, schema: str) -> object:
+    query = f'SELECT {_USER_COLUMNS} FROM "{schema}".auth_user WHERE id = %s LIMIT 21'
+    return connection.execute(query, [7]).fetchone()
+
+
+def _atomic(tables: Any, tenant: str) -> None:
     from django.db import transaction
 
-    with transaction.atomic(using=tables.alias):
-        user = tables.users.get(pk=8)
+    with transaction.atomic(using=tables.alias(tenant)):
+        user = tables.users(tenant).get(pk=8)
         user.first_name = "changed"
         user.save()
 
 
-def _list_users(tables: Tables) -> object:
-    return list(tables.users.order_by("pk")[:50])
+def _atomic_straight(connection: Any, schema: str) -> None:
+    with connection.transaction():
+        query = f'SELECT {_USER_COLUMNS} FROM "{schema}".auth_user WHERE id = %s LIMIT 21'
+        row = connection.execute(query, [8]).fetchone()
+        connection.execute(
+            f'UPDATE "{schema}".auth_user SET first_name = %s WHERE id = %s', ["changed", row[0]]
+        )
 
 
-def _list_rows(tables: Tables) -> object:
+def _list(tables: Any, tenant: str) -> None:
     columns = ("pk", "username", "email", "is_active", "date_joined")
-    rows = list(tables.users.values_list(*columns))
-    assert len(rows) == _LIST_ROWS
-    return rows
+    rows = list(tables.users(tenant).values_list(*columns))
+    assert len(rows) == LISTED_ROWS
 
 
-def _bulk_create(tables: Tables) -> object:
-    moment = datetime(2013, 1, 1, tzinfo=UTC)
-    return tables.flights.bulk_create(
-        [
-            tables.flight(
-                number=number,
-                departs_at=moment,
-                origin="JFK",
-                destination="SFO",
-                tail_number="N12345",
-                departure_delay_minutes=3,
-                arrival_delay_minutes=None,
-                air_time_minutes=340,
-                distance_miles=2586,
-            )
-            for number in range(_CREATED_ROWS)
-        ]
+def _list_straight(connection: Any, schema: str) -> None:
+    query = f'SELECT id, username, email, is_active, date_joined FROM "{schema}".auth_user'
+    assert len(connection.execute(query).fetchall()) == LISTED_ROWS
+
+
+def _bulk_create(tables: Any, tenant: str) -> None:
+    flight = tables.flights(tenant).model
+    tables.flights(tenant).bulk_create(
+        [flight(number=number, **_FLIGHT) for number in range(CREATED_ROWS)]
     )
 
 
-def _raw(tables: Tables) -> object:
-    with tables.connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-        return cursor.fetchone()
+def _empty(tables: Any, tenant: str) -> None:
+    with tables.connection(tenant).cursor() as cursor:
+        cursor.execute("TRUNCATE flights_flight")
+
+
+def _iterate(tables: Any, tenant: str) -> None:
+    count = 0
+    for _ in tables.planes(tenant).order_by().iterator():
+        count += 1
+    assert count == PLANES.rows
+
+
+def _mixed(tables: Any, tenant: str) -> None:
+    """Three reads and a write, each of a row of this thread's own choice."""
+    for _ in range(3):
+        tables.users(tenant).get(pk=tables.random.randint(1, USERS.rows))
+    written = tables.users(tenant).filter(pk=tables.random.randint(1, USERS.rows))
+    written.update(first_name="changed")
 
 
 WORKS = {
-    work.name: work
-    for work in (
-        Work("get", ".get(pk)", _get, 300),
-        Work("atomic", "atomic: get + save", _atomic, 100),
-        Work("list50", "list of 50 users", _list_users, 120),
-        Work("list10k", "list of 10,000 rows of 5 columns", _list_rows, 6),
-        Work("bulk", "bulk_create of 1,000 rows", _bulk_create, 5, writes=True),
-        Work("raw", 'cursor: "SELECT 1"', _raw, 300),
-    )
+    "get": Work(_get, _get_straight, count=150),
+    "atomic": Work(_atomic, _atomic_straight, count=60),
+    "list": Work(_list, _list_straight, count=6),
+    "bulk_create": Work(_bulk_create, count=1, after=_empty),
+    "iterate": Work(_iterate),
+    "mixed": Work(_mixed),
 }

@@ -1,0 +1,64 @@
+"""What the row about resolving measures, inside a candidate's process."""
+
+import gc
+import random
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
+
+import psutil
+from django.test import override_settings
+
+from mtdd_router.directory import Directory, load_registry
+from mtdd_router.types import Route
+
+__all__ = ["resolve"]
+
+_FIRST = 10_000
+_RUNS = 15
+_TTL = 3600.0
+
+
+class _Watched:
+    """The registry, and the moment at which the first routes were there."""
+
+    def __init__(self) -> None:
+        self._registry = load_registry()
+        self.route, self.present_name = self._registry.route, self._registry.present_name
+        self.first_at = 0.0
+
+    def routes(self) -> Iterator[Route]:
+        """Return all routes."""
+        for number, route in enumerate(self._registry.routes()):
+            if number == _FIRST:
+                self.first_at = perf_counter()
+            yield route
+
+
+def resolve(lookups: int) -> dict[str, Any]:
+    """Load all routes; return how long that and each lookup took, and the memory it took."""
+    watched = _Watched()
+    directory = Directory(lambda: watched)
+    process = psutil.Process()
+    gc.collect()
+    before = process.memory_info().rss
+    started = perf_counter()
+    # However long it takes: what is measured are lookups, not renewals.
+    with override_settings(MTDD_ROUTE_TTL=_TTL):
+        count = directory.preload()
+    gc.collect()
+    grown = process.memory_info().rss - before
+    chosen = random.Random(1)
+    names = [f"customer-{chosen.randint(1, count - 1)}" for _ in range(lookups)]
+    find = directory.route
+    durations = []
+    for _ in range(_RUNS):
+        begun = perf_counter()
+        for name in names:
+            find(name)
+        durations.append((perf_counter() - begun) / lookups * 1e6)
+    return {
+        "durations": durations,
+        "first_seconds": (watched.first_at or perf_counter()) - started,
+        "bytes": grown,
+    }
