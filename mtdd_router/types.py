@@ -65,6 +65,12 @@ class Isolation(enum.StrEnum):
 
     SCHEMA = "schema"
     DATABASE = "database"
+    STRICT = "strict"
+
+    @property
+    def has_schema(self) -> bool:
+        """Whether its tables are in a schema of the shard's own database."""
+        return self is not Isolation.DATABASE
 
 
 class TenantState(enum.StrEnum):

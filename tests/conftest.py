@@ -200,7 +200,10 @@ def empty_database_dsn(shard_postgres_dsn: str) -> Iterator[str]:
     """A new, empty database of the role ``mtdd_shard``, for a server of one's own."""
     name = f"empty_{secrets.token_hex(4)}"
     with psycopg.connect(shard_postgres_dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        quoted = sql.Identifier(name)
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
+        # As all databases of a PostgreSQL that has tenants with strict isolation.
+        connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(quoted))
         yield make_conninfo(**{**conninfo_to_dict(shard_postgres_dsn), "dbname": name})
         drop_database(connection, name)
 

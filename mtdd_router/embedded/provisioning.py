@@ -15,6 +15,7 @@ __all__ = ["DATABASE", "REGISTRY_ROLE", "SHARD_ROLE", "provide_registry", "provi
 DATABASE: Final = "mtdd"
 REGISTRY_ROLE: Final = "mtdd_registry"
 SHARD_ROLE: Final = "mtdd_shard"
+_INITIAL_DATABASES: Final = ("postgres", "template1")
 
 
 def provide_registry(superuser_dsn: str, password: str) -> None:
@@ -26,8 +27,14 @@ def provide_registry(superuser_dsn: str, password: str) -> None:
 
 
 def provide_shard(superuser_dsn: str, password: str) -> None:
-    """Create or mend a shard's role and database."""
+    """Create or mend a shard's role and database.
+
+    Tenants with strict isolation log in themselves, so no database lets everybody in.
+    """
     _provide(superuser_dsn, SHARD_ROLE, password, ("LOGIN", "CREATEROLE", "CREATEDB", "NOINHERIT"))
+    closed = sql.SQL(", ").join(map(sql.Identifier, (*_INITIAL_DATABASES, DATABASE)))
+    with psycopg.connect(superuser_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(closed))
 
 
 def _provide(superuser_dsn: str, role: str, password: str, attributes: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ class Isolation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ISOLATION_UNSPECIFIED: _ClassVar[Isolation]
     ISOLATION_SCHEMA: _ClassVar[Isolation]
     ISOLATION_DATABASE: _ClassVar[Isolation]
+    ISOLATION_STRICT: _ClassVar[Isolation]
 
 class PlacementState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -53,6 +54,7 @@ REASON_INTERNAL: Reason
 ISOLATION_UNSPECIFIED: Isolation
 ISOLATION_SCHEMA: Isolation
 ISOLATION_DATABASE: Isolation
+ISOLATION_STRICT: Isolation
 PLACEMENT_STATE_UNSPECIFIED: PlacementState
 PLACEMENT_STATE_CREATING: PlacementState
 PLACEMENT_STATE_ACTIVE: PlacementState

@@ -31,6 +31,7 @@ from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.schemas import Schemas
 from mtdd_router.server.script_parts import SchemaDiffers
 from mtdd_router.server.scripts import Scripts
+from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.server.updates import NoSuchTenant, update_placement
 from mtdd_router.server.version import server_version
 from mtdd_router.types import Placement, TenantState, validate_tenant_name
@@ -86,6 +87,7 @@ class ShardAdminService:
         config: the server's settings.
         placements: this worker's cache, told of changes.
         authorize: returns the permissions of a call.
+        logins: how tenants with strict isolation log in.
         pool_size: the bound on this worker's backend connections.
         load: tells how many are in use.
     """
@@ -95,6 +97,7 @@ class ShardAdminService:
         config: ServerConfig,
         placements: PlacementTable,
         authorize: Authorize,
+        logins: TenantLogins,
         *,
         pool_size: int,
         load: Load,
@@ -102,6 +105,7 @@ class ShardAdminService:
         self._config = config
         self._placements = placements
         self._authorize = authorize
+        self._logins = logins
         self._pool_size = pool_size
         self._load = load
         self._connections = AdminConnections(
@@ -282,7 +286,10 @@ class ShardAdminService:
                 self._connections.use() as (connection, shard_id),
             ):
                 yield Namespaces(
-                    connection, shard_id, extension_schema=self._config.extension_schema
+                    connection,
+                    shard_id,
+                    self._logins,
+                    extension_schema=self._config.extension_schema,
                 )
         except tuple(kind for kind, _ in _CODES) as exc:
             code, failure = _status(exc), describe(exc)

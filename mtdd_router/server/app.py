@@ -31,6 +31,7 @@ from mtdd_router.server.sessions import Sessions
 from mtdd_router.server.siblings import Siblings
 from mtdd_router.server.streams import CallStreams
 from mtdd_router.server.targets import Targets
+from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.server.unary import unary_methods
 from mtdd_router.server.version import server_version
 from mtdd_router.wire.address import Address
@@ -67,6 +68,7 @@ async def serve_worker(
     folder: Path,
     worker: int = 0,
     on_ready: Callable[[], None] = lambda: None,
+    guards_strict: bool = True,
 ) -> None:
     """Serve until *shutdown* is asked for.
 
@@ -77,18 +79,22 @@ async def serve_worker(
         folder: for sockets that only this server's processes use.
         worker: this worker's number, from 0.
         on_ready: called once connections are accepted. PostgreSQL may be down by then.
+        guards_strict: no setting leads here; tests show by False that tenants with strict
+            isolation need no guard. All others are guarded in any case.
 
     Raises:
         AddressInUse: if an address cannot be listened on.
     """
-    worker_process = _Worker(config, folder, worker)
+    worker_process = _Worker(config, folder, worker, guards_strict=guards_strict)
     await worker_process.serve(addresses, shutdown, on_ready)
 
 
 class _Worker:
     """The objects of a worker, wired."""
 
-    def __init__(self, config: ServerConfig, folder: Path, worker: int) -> None:
+    def __init__(
+        self, config: ServerConfig, folder: Path, worker: int, *, guards_strict: bool
+    ) -> None:
         self._config = config
         self._worker = worker
         dsn = config.postgres
@@ -99,11 +105,13 @@ class _Worker:
             prepare=self._prepare,
             connect_timeout=dsn.connect_timeout,
         )
+        self._logins = TenantLogins(dsn, self._control)
         placements = PlacementTable(self._control)
         self._health = HealthReporter([_SHARD.full_name, _ADMIN.full_name])
         self._control.watch(self._health)
         self._pool = BackendPool(
             dsn,
+            self._logins,
             size=config.data_connections(worker),
             queue_size=config.queue_size,
             tenants=config.tenants_per_connection,
@@ -111,7 +119,7 @@ class _Worker:
         )
         self._sessions = Sessions(
             self._pool,
-            Targets(placements, dsn.database, config.extension_schema),
+            Targets(placements, dsn.database, config.extension_schema, guards_strict=guards_strict),
             authorize,
             worker=worker,
             queue_timeout=config.queue_timeout,
@@ -120,7 +128,7 @@ class _Worker:
         self._siblings = Siblings(folder, worker, config.workers)
         self._service = ShardService(self._sessions, self._siblings)
         self._admin = ShardAdminService(
-            config, placements, authorize, pool_size=self._pool.size, load=self._load
+            config, placements, authorize, self._logins, pool_size=self._pool.size, load=self._load
         )
         self._streams = CallStreams(
             {
@@ -167,6 +175,7 @@ class _Worker:
     async def _prepare(self, connection: AsyncConnection) -> None:
         await check_rights(connection, self._config)
         await bootstrap(connection, self._config.extension_schema)
+        await self._logins.prepare(connection)
 
     async def _drain(self, shutdown: Shutdown) -> None:
         log.info("draining", worker=self._worker, timeout=self._config.drain_timeout)

@@ -13,6 +13,7 @@ from psycopg import sql
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.server.control import AsyncConnection
 from mtdd_router.server.logs import get_logger
+from mtdd_router.server.migration_states import migration_states_function
 from mtdd_router.server.schema_facts import FINGERPRINTS_FUNCTION
 
 __all__ = ["PLACEMENT_CHANNEL", "bootstrap"]
@@ -112,51 +113,27 @@ _SCRIPTS: Final = (
         ADD CONSTRAINT placement_state_check
         CHECK (state IN ('creating', 'active', 'frozen', 'deleted', 'deleting'));
     """,
-    # Many tenants have the same migrations, so only the first of them tells their names.
     f"""
-    CREATE FUNCTION mtdd.migration_states(tenants text[])
-    RETURNS TABLE (tenant text, digest text, applied text[])
-    LANGUAGE plpgsql SET search_path = '' AS $body$
-    DECLARE
-        found record;
-        seen text[] = '{{}}';
-    BEGIN
-        FOR found IN
-            SELECT p.tenant, p.role, p.namespace
-              FROM mtdd.placement p
-              JOIN pg_catalog.pg_namespace n ON n.nspname = p.namespace
-              JOIN pg_catalog.pg_class c
-                ON c.relnamespace = n.oid AND c.relname = 'django_migrations'
-             WHERE p.tenant = ANY (tenants) AND p.isolation = 'schema'
-               AND c.relkind = 'r' AND NOT c.relrowsecurity
-               AND 2 = (SELECT pg_catalog.count(*)
-                          FROM pg_catalog.pg_attribute a
-                         WHERE a.attrelid = c.oid AND a.attname IN ('app', 'name')
-                           AND a.atttypid IN ('text'::regtype, 'varchar'::regtype)
-                           AND a.attgenerated = '')
-        LOOP
-            PERFORM pg_catalog.set_config('role', found.role, true);
-            EXECUTE pg_catalog.format(
-                'SELECT pg_catalog.array_agg(m.key ORDER BY m.key COLLATE "C") FROM ('
-                'SELECT app || ''.'' || name AS key FROM ONLY %I.django_migrations) AS m',
-                found.namespace
-            ) INTO applied;
-            PERFORM pg_catalog.set_config('role', 'none', true);
-            tenant := found.tenant;
-            digest := pg_catalog.md5(pg_catalog.array_to_string(applied, E'\n'));
-            IF digest = ANY (seen) THEN
-                applied := NULL;
-            ELSE
-                seen := seen || digest;
-            END IF;
-            RETURN NEXT;
-        END LOOP;
-    END
-    $body$;
+    {migration_states_function("p.isolation = 'schema'")}
     REVOKE ALL ON FUNCTION mtdd.migration_states(text[]) FROM PUBLIC;
     DROP FUNCTION mtdd.applied_migrations(text[]);
 
     {FINGERPRINTS_FUNCTION}
+    """,
+    # What the passwords of tenants that log in themselves are made of.
+    f"""
+    ALTER TABLE mtdd.placement
+        DROP CONSTRAINT placement_isolation_check,
+        ADD CONSTRAINT placement_isolation_check
+        CHECK (isolation IN ('schema', 'database', 'strict'));
+
+    ALTER TABLE mtdd.shard ADD COLUMN login_secret bytea NOT NULL DEFAULT pg_catalog.sha256(
+        pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
+        || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
+        || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
+    );
+
+    {migration_states_function("p.isolation <> 'database'")}
     """,
 )
 

@@ -30,7 +30,7 @@ SELECT {", ".join("p." + column for column in PLACEMENT_COLUMNS.split(", "))},
        r.oid IS NULL OR coalesce(n.oid, d.oid) IS NULL AS missing
   FROM mtdd.placement p
   LEFT JOIN pg_catalog.pg_roles r ON r.rolname = p.role
-  LEFT JOIN pg_catalog.pg_namespace n ON p.isolation = 'schema' AND n.nspname = p.namespace
+  LEFT JOIN pg_catalog.pg_namespace n ON p.isolation <> 'database' AND n.nspname = p.namespace
   LEFT JOIN pg_catalog.pg_database d ON p.isolation = 'database' AND d.datname = p.namespace
  WHERE (%(tenant)s = '' OR p.tenant = %(tenant)s) AND p.tenant COLLATE "C" > %(after)s
  ORDER BY p.tenant COLLATE "C"
@@ -53,7 +53,7 @@ SELECT n.nspname::text FROM pg_catalog.pg_namespace n
  WHERE (n.nspowner IN (SELECT oid FROM marked)
         OR pg_catalog.obj_description(n.oid, 'pg_namespace') = %(mark)s)
    AND NOT EXISTS (SELECT FROM mtdd.placement p
-                    WHERE p.isolation = 'schema' AND p.namespace = n.nspname)
+                    WHERE p.isolation <> 'database' AND p.namespace = n.nspname)
 UNION
 SELECT d.datname::text FROM pg_catalog.pg_database d
  WHERE (d.datdba IN (SELECT oid FROM marked)

@@ -19,7 +19,10 @@ from psycopg import sql
 from mtdd_router.server.control import AsyncConnection, clean
 from mtdd_router.server.identifiers import check_identifier, mark
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
+from mtdd_router.server.postgres.startup import ConnectFailed
 from mtdd_router.server.script_parts import Home, SchemaDiffers, leaves_state, run_part
+from mtdd_router.server.tenant_logins import TenantLogins
+from mtdd_router.server.tenant_roles import AlreadyExists, NotPossible, TenantRoles
 from mtdd_router.types import Isolation, Placement, ScriptPart, TenantState
 
 __all__ = ["AlreadyExists", "Namespaces", "NotPossible"]
@@ -27,37 +30,39 @@ __all__ = ["AlreadyExists", "Namespaces", "NotPossible"]
 _LOCK_TIMEOUT: Final = 5.0
 # The first half of the keys of advisory locks on tenants' databases.
 _DATABASES_LOCK: Final = 0x6D746462
-_ROLE_GRANTS_HAVE_OPTIONS: Final = 160000
-# What there is of a schema and a role. The mark of the schema's owner counts as well: a
-# tenant may change the comments of what it owns.
+# What there is of a schema and a role, and whether the role has rights to this database. The
+# mark of the schema's owner counts as well: a tenant may change the comments of what it owns.
 _THERE: Final = """
 SELECT (SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '')
           FROM pg_catalog.pg_roles r WHERE r.rolname = %(role)s),
        o.rolname::text,
        pg_catalog.obj_description(n.oid, 'pg_namespace'),
-       pg_catalog.shobj_description(o.oid, 'pg_authid')
+       pg_catalog.shobj_description(o.oid, 'pg_authid'),
+       EXISTS (SELECT FROM pg_catalog.pg_database d, pg_catalog.pg_roles r,
+                      pg_catalog.aclexplode(d.datacl) a
+                WHERE d.datname = current_database() AND r.rolname = %(role)s
+                  AND a.grantee = r.oid)
   FROM (VALUES (1)) one
   LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = %(schema)s
   LEFT JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner
 """
 
 
-class AlreadyExists(Exception):
-    """Something of that name is there, and is not what was asked for."""
-
-
-class NotPossible(Exception):
-    """The shard is not in a state that allows this."""
-
-
 class Namespaces:
     """Namespaces on a connection that does nothing else meanwhile."""
 
     def __init__(
-        self, connection: AsyncConnection, shard_id: UUID, *, extension_schema: str
+        self,
+        connection: AsyncConnection,
+        shard_id: UUID,
+        logins: TenantLogins,
+        *,
+        extension_schema: str,
     ) -> None:
         self.connection = connection
         self.mark = mark(shard_id)
+        self._logins = logins
+        self._roles = TenantRoles(connection, self.mark, logins)
         self._extension_schema = extension_schema
 
     # Create
@@ -72,7 +77,8 @@ class Namespaces:
         Raises:
             SchemaDiffers: if *part* did not lead to the schema that it should; nothing was made.
             AlreadyExists: if the tenant, namespace or role is taken.
-            NotPossible: if the tenant is being deleted, or the login role lacks a right.
+            NotPossible: if the tenant is being deleted, the login role lacks a right, or
+                PostgreSQL does not let the tenant's role in.
             InvalidIdentifier: if a name is not valid.
         """
         check_identifier("namespace", placement.namespace)
@@ -84,6 +90,27 @@ class Namespaces:
             if part is not None:
                 raise NotPossible("A script runs where a schema is made, not where a database is.")
             return await self._create_database(placement)
+        if placement.isolation is Isolation.STRICT:
+            return await self._create_strict(placement, part)
+        return await self._create_schema(placement, part)
+
+    async def _create_strict(self, placement: Placement, part: ScriptPart | None) -> Placement:
+        await self._roles.require_closed_databases()
+        is_new = await self.find(placement.tenant) is None
+        stored = await self._create_schema(placement, part)
+        try:
+            await self._logins.check(stored.role, self.connection.info.dbname)
+        except ConnectFailed as exc:
+            if is_new:
+                await self.drop(placement.tenant)
+            raise NotPossible(
+                f"PostgreSQL does not let role {stored.role!r} in: {exc}. Strict isolation needs "
+                "a line of pg_hba.conf that lets all roles in from here by scram-sha-256, as it "
+                "does the shard server's own."
+            ) from exc
+        return stored
+
+    async def _create_schema(self, placement: Placement, part: ScriptPart | None) -> Placement:
         try:
             async with self.transaction():
                 stored = await self._place(placement, placement.state)
@@ -150,45 +177,9 @@ class Namespaces:
         row = await cursor.fetchone()
         return None if row is None else placement_from_row(row)
 
-    async def _make_role(self, role: str) -> None:
-        await self._run_all(await self._role_statements(role))
-
-    async def _role_statements(self, role: str) -> list[sql.Composable]:
-        """Return what makes the role if it is not there, and lets the login role switch to it."""
-        cursor = await self.connection.execute(
-            "SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''),"
-            " pg_catalog.pg_has_role(r.oid, %s), l.rolsuper"
-            " FROM pg_catalog.pg_roles l LEFT JOIN pg_catalog.pg_roles r ON r.rolname = %s"
-            " WHERE l.rolname = current_user",
-            ["SET" if self._grants_have_options else "MEMBER", role],
-        )
-        row = await cursor.fetchone()
-        assert row is not None
-        comment, may_switch, is_superuser = row
-        name = sql.Identifier(role)
-        statements: list[sql.Composable] = []
-        # An outer join with none is no comment either: pg_has_role tells them apart.
-        if may_switch is None:
-            statements.append(sql.SQL("CREATE ROLE {} NOLOGIN").format(name))
-            statements.append(sql.SQL("COMMENT ON ROLE {} IS {}").format(name, self.mark))
-        elif comment != self.mark:
-            raise AlreadyExists(
-                f"Role {role!r} exists and was not made by this shard server; "
-                "give the tenant another role, or drop that one yourself."
-            )
-        # The login role switches to it, but should not have its rights without switching.
-        if not (may_switch or is_superuser):
-            options = " WITH INHERIT FALSE, SET TRUE" if self._grants_have_options else ""
-            statements.append(sql.SQL("GRANT {} TO CURRENT_USER" + options).format(name))
-        return statements
-
-    @property
-    def _grants_have_options(self) -> bool:
-        return self.connection.info.server_version >= _ROLE_GRANTS_HAVE_OPTIONS
-
     async def _make_schema(self, placement: Placement, part: ScriptPart | None) -> None:
         """Make role and schema of a placement, as far as they are not there."""
-        statements = await self._role_statements(placement.role)
+        statements = await self._roles.making(placement.role, placement.isolation)
         owner = await self._schema_owner(placement.namespace)
         if owner is not None:
             await self._run_all(statements)
@@ -233,7 +224,7 @@ class Namespaces:
                 stored = await self._place(placement, TenantState.CREATING)
                 if stored.state is not TenantState.CREATING:
                     return stored
-                await self._make_role(stored.role)
+                await self._roles.make(stored.role, stored.isolation)
             await self._make_database(stored)
             return await self._finish_database(placement, stored)
 
@@ -330,7 +321,7 @@ class Namespaces:
             " WHERE tenant = {} AND state <> 'deleting'; COMMIT"
         ).format(tenant)
         delete = sql.SQL("DELETE FROM mtdd.placement WHERE tenant = {}").format(tenant)
-        in_schema = placement.isolation is Isolation.SCHEMA
+        in_schema = placement.isolation.has_schema
         statements = await self._drop_statements(
             placement.namespace if in_schema else None, placement.role
         )
@@ -338,6 +329,9 @@ class Namespaces:
             await self.connection.execute(closing)
             async with self._alone_with(placement.namespace):
                 await self._drop_database(placement.namespace)
+        elif placement.isolation is Isolation.STRICT:
+            await self.connection.execute(closing)
+            await self._roles.shut(placement.role)
         begin = sql.SQL("BEGIN; SET LOCAL lock_timeout = {}").format(f"{_LOCK_TIMEOUT:g}s")
         with _in_use(f"Tenant {tenant!r}"):
             # What an exception leaves open ends with the connection.
@@ -363,6 +357,7 @@ class Namespaces:
             async with self._alone_with(name):
                 await self._drop_database(name)
             dropped = True
+        await self._roles.shut(name)
         async with self.transaction(f"{name!r}"):
             statements = await self._drop_statements(name, name)
             await self._run_all(statements)
@@ -399,7 +394,7 @@ class Namespaces:
         cursor = await self.connection.execute(_THERE, {"schema": schema, "role": role})
         row = await cursor.fetchone()
         assert row is not None
-        role_comment, owner, *marks = row
+        role_comment, owner, *marks, has_rights = row
         statements = []
         if owner is not None:
             if self.mark not in marks:
@@ -418,8 +413,12 @@ class Namespaces:
                 sql.SQL("SET LOCAL ROLE {}").format(name),
                 sql.SQL("DROP OWNED BY {} CASCADE").format(name),
                 sql.SQL("SET LOCAL ROLE NONE"),
-                sql.SQL("DROP ROLE {}").format(name),
             ]
+            if has_rights:
+                # Only the database's owner takes them away.
+                own = sql.Identifier(self.connection.info.dbname)
+                statements.append(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(own, name))
+            statements.append(sql.SQL("DROP ROLE {}").format(name))
         return statements
 
     async def _drop_database(self, name: str) -> None:

@@ -1,9 +1,10 @@
 """The bounded pool of backend connections of one worker process.
 
 Invariants: never more than ``size`` connections are open or opening; a
-connection is idle in the pool or lent to one session, never both; one that is
-lost, was cancelled, or is in doubt is closed instead of lent again. So is one that
-has served many tenants, for PostgreSQL never forgets a relation that it has seen.
+connection is idle in the pool or lent to one session, never both; one that has logged
+in as a tenant serves that tenant alone; one that is lost, was cancelled, or is in doubt
+is closed instead of lent again. So is one that has served many tenants, for PostgreSQL
+never forgets a relation that it has seen.
 """
 
 import asyncio
@@ -13,10 +14,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import psycopg
+
+from mtdd_router.errors import ShardUnavailable
+from mtdd_router.server.logs import get_logger
 from mtdd_router.server.postgres.connection import ConnectionLost, PostgresConnection
 from mtdd_router.server.postgres.dsn import Dsn
 from mtdd_router.server.postgres.startup import ConnectFailed
 from mtdd_router.server.profile import PREPARE_SWITCH, Profile
+from mtdd_router.server.tenant_logins import NO_SUCH_LOGIN, TenantLogins
 from mtdd_router.wire import frontend
 
 __all__ = ["Backend", "BackendPool", "DatabaseUnavailable", "PoolExhausted"]
@@ -25,6 +31,8 @@ _APPLICATION_NAME: Final = "mtdd_shard"
 _CLEAN_SECONDS: Final = 5.0
 _CLEAN: Final = frontend.simple_query(b"DISCARD ALL")
 _ROLLBACK: Final = frontend.simple_query(b"ROLLBACK")
+
+log = get_logger(__name__)
 
 
 class PoolExhausted(Exception):
@@ -42,11 +50,17 @@ class Backend(PostgresConnection):
     """
 
     profile: Profile | None = None
+    login = ""
     _declared: frozenset[str] = frozenset()
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._served: set[str] = set()
+
+    @property
+    def home(self) -> tuple[str, str]:
+        """Its database, and the tenant's role that it has logged in as, if any."""
+        return self.database, self.login
 
     @property
     def tenants(self) -> int:
@@ -61,7 +75,7 @@ class Backend(PostgresConnection):
         messages = profile.switch(self._declared)
         self.profile = None
         self._declared |= {name for name, _ in profile.settings}
-        self._served.add(profile.role)
+        self._served.add(profile.role or profile.login)
         return messages
 
 
@@ -76,6 +90,7 @@ class BackendPool:
 
     Args:
         dsn: where PostgreSQL is, and as whom to log in.
+        logins: how to log in as a tenant.
         size: the bound on connections.
         queue_size: how many requests may wait for one.
         tenants: how many tenants one serves before it is closed.
@@ -85,6 +100,7 @@ class BackendPool:
     def __init__(
         self,
         dsn: Dsn,
+        logins: TenantLogins,
         *,
         size: int,
         queue_size: int,
@@ -92,6 +108,7 @@ class BackendPool:
         settings: Mapping[str, str],
     ) -> None:
         self._dsn = dsn
+        self._logins = logins
         self._size = size
         self._queue_size = queue_size
         self._tenants = tenants
@@ -120,7 +137,7 @@ class BackendPool:
         return len(self._lent)
 
     async def acquire(self, profile: Profile, limit: float) -> Backend:
-        """Return a connection to the profile's database, the best one for the profile.
+        """Return a connection of the profile's home, the best one for the profile.
 
         It is not switched yet: its own ``profile`` tells what it is set to.
 
@@ -135,7 +152,7 @@ class BackendPool:
         if (backend := self.take(profile)) is not None:
             return backend
         if not self._waiters and self._reserve():
-            return await self._open(profile.database)
+            return await self._open(profile)
         return await self._queue(profile, limit)
 
     def take(self, profile: Profile) -> Backend | None:
@@ -214,7 +231,7 @@ class BackendPool:
             if backend.profile is profile:
                 del self._idle[backend]
                 return backend
-            if backend.database == profile.database:
+            if backend.home == profile.home:
                 fallback = backend
         if fallback is not None:
             del self._idle[fallback]
@@ -228,8 +245,8 @@ class BackendPool:
     def _reserve(self) -> bool:
         """Reserve the right to open a connection, if there is room for one.
 
-        Where there is none, an idle one of another database makes room; the first in the
-        queue may open one as soon as PostgreSQL has ended that.
+        Where there is none, the idle one of another home that has rested longest makes room;
+        the first in the queue may open one as soon as PostgreSQL has ended that.
         """
         self._forget_lost()
         if self.open_count >= self._size:
@@ -240,11 +257,11 @@ class BackendPool:
         self._opening += 1
         return True
 
-    async def _open(self, database: str) -> Backend:
+    async def _open(self, profile: Profile) -> Backend:
         """Open and lend a connection; the right to do so is reserved."""
         backend = None
         try:
-            backend = await Backend.connect(self._dsn, database, self._settings)
+            backend = await self._connect(profile)
             await backend.ask(PREPARE_SWITCH)
             self._parameters = dict(backend.parameters)
             return self._lend(backend)
@@ -260,6 +277,29 @@ class BackendPool:
                 else:
                     self._next()
 
+    async def _connect(self, profile: Profile) -> Backend:
+        """Open a connection of the profile's home.
+
+        Raises:
+            ConnectFailed: in PostgreSQL's words, or the system's.
+        """
+        database, login = profile.home
+        try:
+            backend = await Backend.connect(self._logins.dsn(login), database, self._settings)
+        except ConnectFailed as exc:
+            if not login or exc.sqlstate not in NO_SUCH_LOGIN or not await self._renew(login):
+                raise
+            backend = await Backend.connect(self._logins.dsn(login), database, self._settings)
+        backend.login = login
+        return backend
+
+    async def _renew(self, login: str) -> bool:
+        try:
+            return await self._logins.renew(login)
+        except (ShardUnavailable, psycopg.Error) as exc:
+            log.warning("tenant_login_lost", role=login, reason=str(exc))
+            return False
+
     async def _queue(self, profile: Profile, limit: float) -> Backend:
         if len(self._waiters) >= self._queue_size:
             raise PoolExhausted(f"{len(self._waiters)} requests wait already")
@@ -273,7 +313,7 @@ class BackendPool:
             if isinstance(exc, TimeoutError):
                 raise PoolExhausted(f"none became free within {limit:g} s") from None
             raise
-        return backend if backend is not None else await self._open(profile.database)
+        return backend if backend is not None else await self._open(profile)
 
     def _withdraw(self, waiter: _Waiter) -> None:
         """Give up waiting, and give back what was granted in the same moment."""
@@ -298,7 +338,7 @@ class BackendPool:
         waiter = self._first_waiter()
         if waiter is None:
             return False
-        if backend.database == waiter.profile.database:
+        if backend.home == waiter.profile.home:
             waiter.future.set_result(self._lend(backend))
         else:
             self._waiters.appendleft(waiter)

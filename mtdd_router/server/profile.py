@@ -34,13 +34,20 @@ class Profile:
     """Database, role, search path and settings of a context.
 
     Profiles are interned by their maker, so that being the same is being equal.
-    An empty role is the login role; an empty search path is the database's own.
+    An empty role is the login role; an empty search path is the database's own; an
+    empty login is the server's.
     """
 
     database: str
     role: str
     search_path: str
     settings: tuple[tuple[str, str], ...] = ()
+    login: str = ""
+
+    @property
+    def home(self) -> tuple[str, str]:
+        """What no switch changes on a connection: its database, and who has logged in."""
+        return self.database, self.login
 
     def switch(self, declared: Collection[str]) -> tuple[bytes, int]:
         """Return the messages that switch to this profile, and their number of commands.
@@ -75,6 +82,8 @@ def tenant_profile(
     database: str,
     extension_schema: str,
     settings: tuple[tuple[str, str], ...],
+    *,
+    maintenance: bool,
 ) -> Profile:
     """Return the profile of the tenant that *placement* places.
 
@@ -83,10 +92,14 @@ def tenant_profile(
         database: the shard's own database, which holds the schemas.
         extension_schema: where extensions live, behind the tenant's own schema.
         settings: what the context declares.
+        maintenance: whether an operator is at work, who may need more than the tenant's
+            rights and reaches each tenant as the server.
     """
     if placement.isolation is Isolation.DATABASE:
         return Profile(
             placement.namespace, placement.role, f'"public", "{extension_schema}"', settings
         )
     path = f'"{placement.namespace}", "{extension_schema}"'
+    if placement.isolation is Isolation.STRICT and not maintenance:
+        return Profile(database, "", path, settings, login=placement.role)
     return Profile(database, placement.role, path, settings)

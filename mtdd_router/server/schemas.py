@@ -9,7 +9,7 @@ from psycopg import sql
 from mtdd_router.server.control import AsyncConnection
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.schema_facts import FACTS, FINGERPRINTS
-from mtdd_router.types import Isolation, Placement, SchemaDetail, SchemaFact, SchemaState
+from mtdd_router.types import Placement, SchemaDetail, SchemaFact, SchemaState
 
 __all__ = ["ConnectTo", "Schemas", "find_placements", "fingerprints_query"]
 
@@ -47,11 +47,11 @@ class Schemas:
     async def inspect(self, tenants: Sequence[str], detail: SchemaDetail) -> list[SchemaState]:
         """Return the states of those of *tenants* that live here."""
         placements = await find_placements(self._connection, tenants)
-        in_schemas = [p for p in placements if p.isolation is Isolation.SCHEMA]
+        in_schemas = [p for p in placements if p.isolation.has_schema]
         async with _planned_for_catalogs(self._connection):
             states = await self._in_schemas(in_schemas, detail)
         for placement in placements:
-            if placement.isolation is Isolation.DATABASE:
+            if not placement.isolation.has_schema:
                 states.append(await self._in_database(placement, detail))
         return states
 

@@ -9,7 +9,7 @@ from psycopg import sql
 from mtdd_router.server.control import AsyncConnection
 from mtdd_router.server.schemas import fingerprints_query
 from mtdd_router.server.statements import classify
-from mtdd_router.types import Isolation, Placement, ScriptPart
+from mtdd_router.types import Placement, ScriptPart
 
 __all__ = ["Home", "SchemaDiffers", "last_rows", "leaves_state", "run_part"]
 
@@ -41,7 +41,7 @@ class Home:
     @classmethod
     def of(cls, placement: Placement, extension_schema: str) -> "Home":
         """Return that of a tenant."""
-        on_shard = placement.isolation is Isolation.SCHEMA
+        on_shard = placement.isolation.has_schema
         schema = placement.namespace if on_shard else _PUBLIC
         return cls(schema, placement.role, extension_schema, on_shard)
 

@@ -19,7 +19,7 @@ from psycopg import sql
 from mtdd_router.server.control import AsyncConnection, clean
 from mtdd_router.server.schemas import ConnectTo, find_placements
 from mtdd_router.server.script_parts import Home, SchemaDiffers, last_rows, leaves_state, run_part
-from mtdd_router.types import Isolation, Placement, ScriptOutcome, ScriptPart, applied_digest
+from mtdd_router.types import Placement, ScriptOutcome, ScriptPart, applied_digest
 
 __all__ = ["Scripts"]
 
@@ -85,7 +85,7 @@ class Scripts:
 
     @asynccontextmanager
     async def _at_home(self, placement: Placement) -> AsyncIterator[AsyncConnection]:
-        if placement.isolation is Isolation.DATABASE:
+        if not placement.isolation.has_schema:
             async with self._connect_to(placement.namespace) as connection:
                 yield connection
         else:

@@ -189,6 +189,7 @@ class Session:
         if backend is None:
             backend = await self._acquire(resolved, request.timeout_ms)
         self._backend = backend
+        backend.hears = resolved.hears
         timer = None
         if request.timeout_ms:
             timer = self._loop.call_later(request.timeout_ms / 1000, self._expire, request.serial)

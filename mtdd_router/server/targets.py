@@ -44,27 +44,25 @@ class Resolved:
         tenant: the tenant's name, or empty for a whole database.
         placement: the placement that was checked, or None for a database.
         guarded: statements must stay inside the tenant's role.
+        hears: notifications are passed on.
     """
 
     profile: Profile
     tenant: str = ""
     placement: Placement | None = None
     guarded: bool = True
+    hears: bool = True
 
     def refusal(self, statement: Statement) -> str:
         """Return why *statement* must not run here; empty if it may."""
         if not self.guarded:
             return ""
-        if statement.listens and self._shares_its_database:
+        if statement.listens and not self.hears:
             return (
                 "LISTEN hears what other tenants of the database notify; "
                 "it needs a tenant with a database of its own"
             )
         return statement.refusal
-
-    @property
-    def _shares_its_database(self) -> bool:
-        return self.placement is not None and self.placement.isolation is Isolation.SCHEMA
 
 
 class Targets:
@@ -74,12 +72,22 @@ class Targets:
         placements: the shard's own table.
         database: the database that holds the tenants' schemas.
         extension_schema: where extensions live.
+        guards_strict: whether statements are examined where PostgreSQL alone keeps the
+            tenant inside its role as well.
     """
 
-    def __init__(self, placements: PlacementTable, database: str, extension_schema: str) -> None:
+    def __init__(
+        self,
+        placements: PlacementTable,
+        database: str,
+        extension_schema: str,
+        *,
+        guards_strict: bool = True,
+    ) -> None:
         self._placements = placements
         self.database = database
         self._extension_schema = extension_schema
+        self._guards_strict = guards_strict
         self._profiles: dict[object, Profile] = {}
 
     def still_valid(self, resolved: Resolved) -> bool:
@@ -148,8 +156,22 @@ class Targets:
             )
             refusal.state = STATES[placement.state]
             raise Refused(refusal)
-        profile = tenant_profile(placement, self.database, self._extension_schema, settings)
-        return Resolved(self._intern(profile), name, placement, guarded=not target.maintenance)
+        profile = tenant_profile(
+            placement,
+            self.database,
+            self._extension_schema,
+            settings,
+            maintenance=target.maintenance,
+        )
+        examined = self._guards_strict or placement.isolation is not Isolation.STRICT
+        return Resolved(
+            self._intern(profile),
+            name,
+            placement,
+            guarded=examined and not target.maintenance,
+            # PostgreSQL has one set of channels for all who share a database.
+            hears=target.maintenance or not placement.isolation.has_schema,
+        )
 
     def _whole_database(
         self,

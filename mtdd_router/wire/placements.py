@@ -16,6 +16,7 @@ __all__ = [
 _ISOLATIONS: Final = {
     Isolation.SCHEMA: pb.ISOLATION_SCHEMA,
     Isolation.DATABASE: pb.ISOLATION_DATABASE,
+    Isolation.STRICT: pb.ISOLATION_STRICT,
 }
 STATES: Final = {
     TenantState.CREATING: pb.PLACEMENT_STATE_CREATING,

@@ -24,6 +24,7 @@ class IsolationChoice(models.TextChoices):
 
     SCHEMA = Isolation.SCHEMA.value, _("schema")
     DATABASE = Isolation.DATABASE.value, _("database")
+    STRICT = Isolation.STRICT.value, _("strict")
 
 
 class StateChoice(models.TextChoices):
@@ -108,7 +109,10 @@ class Tenant(models.Model):
         max_length=16,
         choices=IsolationChoice.choices,
         default=IsolationChoice.SCHEMA.value,
-        help_text=_("A schema of the shard's database, or a database of its own."),
+        help_text=_(
+            "A schema of the shard's database, or a database of its own; strict is a schema "
+            "whose tenant logs in to PostgreSQL itself."
+        ),
     )
     namespace = models.CharField(_("namespace"), max_length=63, editable=False)
     role = models.CharField(_("role"), max_length=63, editable=False)

@@ -2,8 +2,9 @@
 
 Invariants: PostgreSQL's messages are forwarded in order and unchanged; the
 answers to statements that the server itself put in front of a request (the
-prelude) never reach the client; after ``lost`` nothing is sent any more. The error
-with which PostgreSQL ends the connection is kept in ``last_words``.
+prelude) never reach the client, nor do notifications unless it ``hears`` them; after
+``lost`` nothing is sent any more. The error with which PostgreSQL ends the connection is
+kept in ``last_words``.
 """
 
 import asyncio
@@ -56,6 +57,7 @@ class PostgresConnection(asyncio.Protocol):
         self.gone = False
         self.when_gone: Callable[[], None] | None = None
         self.cancelled = False
+        self.hears = True
         self.status = b"I"
         self.tag = b""
         self.failed = False
@@ -246,7 +248,11 @@ class PostgresConnection(asyncio.Protocol):
                 break
             else:
                 self._note(kind, data, position, end)
-            if self.last_words or (self._prelude and kind not in _UNASKED):
+            if (
+                self.last_words
+                or (self._prelude and kind not in _UNASKED)
+                or (kind == _NOTIFICATION and not self.hears)
+            ):
                 forward_from = self._swallow(kind, data, forward_from, position, end)
             position = end
         if position < size:

@@ -75,7 +75,7 @@ async def start(dsn: Dsn, database: str, settings: dict[str, str]) -> Started:
             return await _start(dsn, database, settings)
     except TimeoutError:
         raise ConnectFailed(f"no answer within {dsn.connect_timeout:g} s") from None
-    except (OSError, EOFError, ssl.SSLError) as exc:
+    except (OSError, EOFError, ssl.SSLError, scramp.ScramException) as exc:
         raise ConnectFailed(str(exc) or type(exc).__name__) from exc
 
 

@@ -23,7 +23,8 @@ class Command(RegistryCommand):
             "--isolation",
             choices=[isolation.value for isolation in Isolation],
             default=Isolation.SCHEMA.value,
-            help="A schema (default), or a database of its own.",
+            help="A schema (default), a database of its own, or a schema whose tenant logs in to "
+            "PostgreSQL itself (strict).",
         )
 
     def run(self, options: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ class Label:
     def of(cls, tenant: Tenant) -> Self:
         """Return a new label, whose schema's name is used nowhere else."""
         isolation = Isolation(tenant.isolation)
-        schema = f"mtdd_archive_{token_hex(12)}" if isolation is Isolation.SCHEMA else ""
+        schema = f"mtdd_archive_{token_hex(12)}" if isolation.has_schema else ""
         return cls(tenant.name, isolation, schema)
 
     @classmethod
@@ -57,7 +57,7 @@ class Label:
         if match is None:
             return None
         isolation, tenant, schema = match.groups(default="")
-        if bool(schema) != (isolation == Isolation.SCHEMA):
+        if bool(schema) != Isolation(isolation).has_schema:
             return None
         return cls(tenant, Isolation(isolation), schema)
 
@@ -66,7 +66,7 @@ class Label:
 
 
 _KIND: Final = "mtdd-tenant/1"
-_LABEL: Final = re.compile(rf"{_KIND} (schema|database) (\S+)(?: (mtdd_archive_[0-9a-f]+))?")
+_LABEL: Final = re.compile(rf"{_KIND} ({'|'.join(Isolation)}) (\S+)(?: (mtdd_archive_[0-9a-f]+))?")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def export_sql(name: str, path: Path) -> None:
     """
     with tenant_lock(name), new_file(path) as file:
         tenant = settled_tenant(name)
-        schema = tenant.namespace if tenant.isolation == Isolation.SCHEMA else ""
+        schema = tenant.namespace if Isolation(tenant.isolation).has_schema else ""
         with (
             snapshot(tenant) as connection,
             run_pg_dump(connection, schema, ["--format=plain"], label=name, to=file) as run,
@@ -60,7 +60,7 @@ def export_csv(name: str, folder: Path) -> dict[str, int]:
     """
     with tenant_lock(name), new_folder(folder) as unfinished:
         tenant = settled_tenant(name)
-        schema = tenant.namespace if tenant.isolation == Isolation.SCHEMA else ""
+        schema = tenant.namespace if Isolation(tenant.isolation).has_schema else ""
         with snapshot(tenant) as connection:
             # Rather an error than a file that lacks rows, which a policy hides.
             with connection.cursor() as cursor:

@@ -59,7 +59,7 @@ def snapshot(tenant: Tenant, schema: str = "") -> Iterator[BaseDatabaseWrapper]:
                 f"Tenant {tenant.name!r} has {large_objects} large objects, which belong to no "
                 "table and would be lost; keep them in bytea columns, or unlink them."
             )
-        if tenant.isolation == Isolation.SCHEMA:
+        if Isolation(tenant.isolation).has_schema:
             # It says whose the schema is on this shard, and would say so of any copy.
             _run(cursor, "COMMENT ON SCHEMA {} IS NULL", tenant.namespace)
             if schema:

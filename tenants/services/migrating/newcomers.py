@@ -91,7 +91,7 @@ def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bo
     """
     key = (tenant.shard_id, tenant.isolation)
     recipe = _known.find(key)
-    script = recipe.script if recipe and tenant.isolation == Isolation.SCHEMA else None
+    script = recipe.script if recipe and Isolation(tenant.isolation).has_schema else None
     if script is not None:
         if not _known.is_to_compare(key):
             script = replace(script, fingerprint="")

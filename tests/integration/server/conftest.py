@@ -10,7 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,10 @@ def _empty_database(postgres_dsn: str) -> Iterator[str]:
     """Make an empty database; the roles and databases made from it go with it."""
     name = f"server_{secrets.token_hex(4)}"
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        quoted = sql.Identifier(name)
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
+        # As in every database of a shard that has tenants with strict isolation.
+        connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(quoted))
         dsn = make_conninfo(**{**conninfo_to_dict(postgres_dsn), "dbname": name})
         yield dsn
         _remove_tenants(dsn, connection)
@@ -104,6 +107,8 @@ def _remove_tenants(dsn: str, outside: psycopg.Connection[Any]) -> None:
             inside.execute(sql.SQL("SET ROLE {}").format(quoted))
             inside.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(quoted))
             inside.execute("RESET ROLE")
+            own = sql.Identifier(inside.info.dbname)
+            inside.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(own, quoted))
             inside.execute(sql.SQL("DROP ROLE {}").format(quoted))
 
 
@@ -121,6 +126,7 @@ def _start(
     *,
     listening: bool = True,
     environment: dict[str, str] | None = None,
+    program: Sequence[str] = ("-m", "mtdd_router.server"),
     **flags: Any,
 ) -> RunningServer:
     flags = {"address": "127.0.0.1:0", "log-format": "json", **flags}
@@ -130,7 +136,7 @@ def _start(
     log = folder / f"server-{secrets.token_hex(3)}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mtdd_router.server", *arguments],
+            [sys.executable, *program, *arguments],
             stderr=output,
             stdout=output,
             env={

@@ -94,10 +94,13 @@ def test_a_role_that_may_not_create_is_refused_with_the_statements_that_mend_it(
     with psycopg.connect(shard_dsn, autocommit=True) as connection:
         name = sql.Identifier(role)
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'weak'").format(name))
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, name))
         try:
             dsn = make_conninfo(**{**parts, "user": role, "password": "weak"})
             text = refusal(start_server, 2, dsn=dsn)
         finally:
+            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, name))
             connection.execute(sql.SQL("DROP ROLE {}").format(name))
     assert f'run: ALTER ROLE "{role}" CREATEROLE;' in text
     assert f'run: GRANT CREATE ON DATABASE "{parts["dbname"]}" TO "{role}";' in text

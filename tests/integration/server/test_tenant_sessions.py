@@ -34,6 +34,9 @@ class Fixed:
     location: Location
     newer: Location | None = None
 
+    def permit(self) -> None:
+        """Refuse nothing."""
+
     def locate(self) -> Location:
         return self.location
 

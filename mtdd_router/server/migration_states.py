@@ -1,0 +1,55 @@
+"""Which migrations tenants have, as a function of the shard's schema ``mtdd``.
+
+Many tenants have the same ones, so only the first of them tells their names.
+"""
+
+from typing import Final
+
+__all__ = ["migration_states_function"]
+
+_FUNCTION: Final = """
+CREATE OR REPLACE FUNCTION mtdd.migration_states(tenants text[])
+RETURNS TABLE (tenant text, digest text, applied text[])
+LANGUAGE plpgsql SET search_path = '' AS $body$
+DECLARE
+    found record;
+    seen text[] = '{}';
+BEGIN
+    FOR found IN
+        SELECT p.tenant, p.role, p.namespace
+          FROM mtdd.placement p
+          JOIN pg_catalog.pg_namespace n ON n.nspname = p.namespace
+          JOIN pg_catalog.pg_class c
+            ON c.relnamespace = n.oid AND c.relname = 'django_migrations'
+         WHERE p.tenant = ANY (tenants) AND %s
+           AND c.relkind = 'r' AND NOT c.relrowsecurity
+           AND 2 = (SELECT pg_catalog.count(*)
+                      FROM pg_catalog.pg_attribute a
+                     WHERE a.attrelid = c.oid AND a.attname IN ('app', 'name')
+                       AND a.atttypid IN ('text'::regtype, 'varchar'::regtype)
+                       AND a.attgenerated = '')
+    LOOP
+        PERFORM pg_catalog.set_config('role', found.role, true);
+        EXECUTE pg_catalog.format(
+            'SELECT pg_catalog.array_agg(m.key ORDER BY m.key COLLATE "C") FROM ('
+            'SELECT app || ''.'' || name AS key FROM ONLY %%I.django_migrations) AS m',
+            found.namespace
+        ) INTO applied;
+        PERFORM pg_catalog.set_config('role', 'none', true);
+        tenant := found.tenant;
+        digest := pg_catalog.md5(pg_catalog.array_to_string(applied, E'\n'));
+        IF digest = ANY (seen) THEN
+            applied := NULL;
+        ELSE
+            seen := seen || digest;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END
+$body$;
+"""
+
+
+def migration_states_function(condition: str) -> str:
+    """Return what makes the function, for the placements *p* that satisfy *condition*."""
+    return _FUNCTION % condition
