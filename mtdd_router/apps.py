@@ -19,10 +19,20 @@ class MTDDRouterConfig(AppConfig):
 
     def ready(self) -> None:
         # Imported late: they need models.
-        from mtdd_router import checks, managers, resolution_checks
+        from mtdd_router import (
+            alias_caches,
+            checks,
+            files,
+            managers,
+            resolution_checks,
+            surroundings_checks,
+        )
 
         set_route_source(directory, maintenance=context.maintenance_active)
         set_running_work(context)
         managers.watch()
+        files.watch()
+        alias_caches.watch()
         checks.register_checks()
         resolution_checks.register_checks()
+        surroundings_checks.register_checks()

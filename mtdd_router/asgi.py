@@ -11,11 +11,18 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final, TypeAlias
 
+from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.urls import get_script_prefix, set_script_prefix
 
-from mtdd_router.middleware import REFUSALS, TenantMiddleware, script_prefix_kept, status_of
+from mtdd_router.middleware import (
+    REFUSALS,
+    WORDS,
+    TenantMiddleware,
+    script_prefix_kept,
+    status_of,
+)
 
 __all__ = ["TenantConnectionMiddleware"]
 
@@ -26,10 +33,12 @@ _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
 _Send: TypeAlias = Callable[[_Message], Awaitable[None]]
 _App: TypeAlias = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
+_REFUSED: Final[tuple[type[Exception], ...]] = (*REFUSALS, DisallowedHost)
 _HTTP_OF: Final = {"ws": "http", "wss": "https"}
 _DENIAL: Final = "websocket.http.response"
 # RFC 6455 and its registry: a policy is violated; try again later.
-_CLOSE_CODES: Final = {404: 1008, 503: 1013}
+_CLOSE_CODES: Final = {503: 1013}
+_POLICY_VIOLATED: Final = 1008
 
 
 class TenantConnectionMiddleware:
@@ -77,9 +86,10 @@ class TenantConnectionMiddleware:
             before = request.path_info
             try:
                 tenant = await self._rules.aresolve(request)
-            except REFUSALS as error:
-                logger.info("Refused a connection with %d: %s", status_of(error), error)
-                await _refuse(scope, receive, send, status_of(error))
+            except _REFUSED as error:
+                status = 400 if isinstance(error, DisallowedHost) else status_of(error)
+                logger.info("Refused a connection with %d: %s", status, error)
+                await _refuse(scope, receive, send, status)
                 return
             if request.path_info != before:
                 # The resolver took the tenant out of the path; it is where the application is.
@@ -103,14 +113,13 @@ async def _refuse(scope: _Message, receive: _Receive, send: _Send, status: int) 
     """Answer who opens a connection that it is not served."""
     if scope["type"] == "websocket" and _DENIAL not in scope.get("extensions", {}):
         await receive()
-        await send({"type": "websocket.close", "code": _CLOSE_CODES[status]})
+        await send({"type": "websocket.close", "code": _CLOSE_CODES.get(status, _POLICY_VIOLATED)})
         return
     kind = _DENIAL if scope["type"] == "websocket" else "http.response"
-    body = b"Not found.\n" if status == 404 else b"This service is not available at the moment.\n"
     await send(
         {"type": f"{kind}.start", "status": status, "headers": [(b"content-type", b"text/plain")]}
     )
-    await send({"type": f"{kind}.body", "body": body})
+    await send({"type": f"{kind}.body", "body": WORDS[status].encode()})
 
 
 def _no_response(_request: HttpRequest) -> HttpResponse:

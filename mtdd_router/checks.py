@@ -33,6 +33,7 @@ from django.core.checks import CheckMessage, Error, Tags
 from django.db import models
 from django.utils.module_loading import import_string
 
+from mtdd_router.cache import tenant_key
 from mtdd_router.client.endpoint import TLS
 from mtdd_router.conf import label_of, mtdd_settings
 from mtdd_router.databases import Databases
@@ -54,6 +55,9 @@ _DURATIONS: Final = ("MTDD_CONNECT_TIMEOUT", *_ZERO_MEANS_SOMETHING)
 
 _SESSION: Final = "django.contrib.sessions.middleware.SessionMiddleware"
 _SESSIONS_IN_DATABASE: Final = "django.contrib.sessions.backends.db"
+_SESSIONS_IN_CACHE: Final = "django.contrib.sessions.backends.cache"
+_SESSIONS_IN_BOTH: Final = "django.contrib.sessions.backends.cached_db"
+_TENANT_KEY: Final = "mtdd_router.cache.tenant_key"
 _AUTHENTICATION: Final = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
@@ -225,13 +229,23 @@ def check_sessions(**_: Any) -> Iterator[CheckMessage]:
     in_use = _AUTHENTICATION in middleware and any(
         _is_subclass(_class_of(entry), TenantMiddleware) for entry in middleware
     )
-    apart = _is_tenant("sessions") and settings.SESSION_ENGINE == _SESSIONS_IN_DATABASE
+    in_tenants = _is_tenant("sessions") and settings.SESSION_ENGINE == _SESSIONS_IN_DATABASE
+    cached = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {})
+    by_tenant = cached.get("KEY_FUNCTION") in {_TENANT_KEY, tenant_key}
+    apart = in_tenants or (
+        by_tenant
+        and (
+            settings.SESSION_ENGINE == _SESSIONS_IN_CACHE
+            or (_is_tenant("sessions") and settings.SESSION_ENGINE == _SESSIONS_IN_BOTH)
+        )
+    )
     if in_use and _is_tenant("auth") and not apart:
         yield checks.Warning(
             "Users live in tenants, but sessions do not: a session made in one tenant is "
             "looked at in all, where the same user id is somebody else.",
             hint='Add "django.contrib.sessions" to TENANT_APPS (it may stay in SHARED_APPS), '
-            f"and keep SESSION_ENGINE = {_SESSIONS_IN_DATABASE!r}.",
+            f"and keep SESSION_ENGINE = {_SESSIONS_IN_DATABASE!r}; in a cache, sessions are apart "
+            f"with KEY_FUNCTION = {_TENANT_KEY!r}.",
             id="mtdd.W016",
         )
 

@@ -96,6 +96,11 @@ class MTDDSettings:
         return _get("MTDD_TRUSTED_PROXIES", cast(Iterable[str], ()))
 
     @property
+    def email_accounts(self) -> Any:
+        """What gives a tenant its e-mail account, or its path (MTDD_EMAIL_ACCOUNTS)."""
+        return _get("MTDD_EMAIL_ACCOUNTS", cast(Any, None))
+
+    @property
     def tenant_managers(self) -> Any:
         """Which models' managers get ``.mtdd()`` (MTDD_TENANT_MANAGERS)."""
         return _get("MTDD_TENANT_MANAGERS", cast(Any, True))

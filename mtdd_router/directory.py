@@ -9,6 +9,7 @@ one by its epoch). An unknown name is remembered for `NEGATIVE_TTL` only.
 
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -16,7 +17,9 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.core.signals import setting_changed
+from django.dispatch import Signal
 from django.utils.module_loading import import_string
 
 from mtdd_router.conf import mtdd_settings
@@ -29,7 +32,7 @@ from mtdd_router.errors import (
 )
 from mtdd_router.types import Registry, Route, TenantState, validate_tenant_name
 
-__all__ = ["Directory", "directory", "load_registry"]
+__all__ = ["Directory", "alias_released", "directory", "load_registry"]
 
 logger = logging.getLogger("mtdd_router.directory")
 
@@ -43,6 +46,13 @@ FLIGHT_TIMEOUT: Final = 5.0
 """Seconds to wait for another thread's read before reading oneself."""
 
 _MAX_UNKNOWN: Final = 10_000
+
+# It becomes part of cache keys and of paths of files.
+_KEY: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)?")
+
+alias_released: Final = Signal()
+"""Sent with *alias* when this process forgets where that tenant is, or learns that the name is
+another's or that it is on another shard; None stands for all."""
 
 
 def load_registry() -> Registry:
@@ -152,6 +162,30 @@ class Directory:
             self._leads_nowhere[name] = monotonic() + NEGATIVE_TTL
         return name
 
+    def known(self, tenant: str) -> Route | None:
+        """Return the route that this process has, fresh or not, and never ask the registry."""
+        entry = self._entries.get(tenant)
+        return None if entry is None else entry.route
+
+    def key(self, tenant: str) -> str:
+        """Return what stands for the tenant where its name will not do (`Route.key`).
+
+        It is the name, where the registry has no keys.
+
+        Raises:
+            InvalidTenantName, TenantDoesNotExist, RegistryUnavailable
+        """
+        entry = self._entries.get(tenant)
+        if entry is not None and entry.fresh_until > monotonic():
+            return entry.route.key or tenant
+        try:
+            return self._look_up(tenant, entry).key or tenant
+        except SynchronousOnlyOperation:
+            # In an event loop; the route was fresh when its request began.
+            if entry is None:
+                raise
+            return entry.route.key or tenant
+
     def knows(self, tenant: str) -> bool:
         """Return whether `present_name` and `route` would answer without the registry."""
         now = monotonic()
@@ -174,6 +208,7 @@ class Directory:
                 self._entries.pop(tenant, None)
                 self._unknown.pop(tenant, None)
                 self._leads_nowhere.pop(tenant, None)
+        alias_released.send(Directory, alias=tenant)
 
     def preload(self) -> int:
         """Read the routes of all tenants, and return how many there are.
@@ -240,6 +275,11 @@ class Directory:
         """Keep what was read, unless something was forgotten meanwhile; never go back an epoch."""
         now = monotonic()
         if route is not None:
+            if not _KEY.fullmatch(route.key):
+                raise ConfigurationError(
+                    f"MTDD_REGISTRY gives tenant {tenant!r} the key {route.key!r}; a key has "
+                    "letters, digits, '-' and '_' only, and begins with none of the latter."
+                )
             route = Route(
                 tenant=tenant,
                 shard=sys.intern(route.shard),
@@ -254,17 +294,21 @@ class Directory:
                 logger.info("The registry is available again.")
             if generation != self._generation:
                 return route
+            before = self._entries.get(tenant)
             if route is None:
                 self._entries.pop(tenant, None)
                 if len(self._unknown) >= _MAX_UNKNOWN:
                     self._unknown.clear()
                 self._unknown[tenant] = now + NEGATIVE_TTL
-                return None
-            self._unknown.pop(tenant, None)
-            # A tenant that is being made or frozen is asked for again soon.
-            active = route.state is TenantState.ACTIVE
-            ttl = mtdd_settings.route_ttl
-            self._entries[tenant] = _Entry(route, now + (ttl if active else min(ttl, NEGATIVE_TTL)))
+            else:
+                self._unknown.pop(tenant, None)
+                # A tenant that is being made or frozen is asked for again soon.
+                active = route.state is TenantState.ACTIVE
+                ttl = mtdd_settings.route_ttl
+                fresh_for = ttl if active else min(ttl, NEGATIVE_TTL)
+                self._entries[tenant] = _Entry(route, now + fresh_for)
+        if before is not None and _is_another(before.route, route):
+            alias_released.send(Directory, alias=tenant)
         return route
 
     def _source(self) -> Registry:
@@ -278,6 +322,10 @@ class Directory:
         # The parent's other threads, and what they held, are not in the child.
         self._lock = threading.Lock()
         self._flights = {}
+
+
+def _is_another(before: Route, now: Route | None) -> bool:
+    return now is None or (before.key, before.shard) != (now.key, now.shard)
 
 
 def _does_not_exist(tenant: str) -> TenantDoesNotExist:

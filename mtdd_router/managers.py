@@ -136,6 +136,15 @@ def _install(model: type[Model], managers: list[Any]) -> None:
         options.FORWARD_PROPERTIES = options.FORWARD_PROPERTIES - {"base_manager"}
 
 
+def role_of(manager_class: type[BaseManager[Any]]) -> type[BaseManager[Any]]:
+    """Return what a manager of that class becomes besides, in a tenant app."""
+    # Imported late: it stands on this module.
+    from mtdd_router.sites import SITE_MANAGER, TenantSiteManager
+
+    lineage = (f"{cls.__module__}.{cls.__qualname__}" for cls in manager_class.__mro__)
+    return TenantSiteManager if SITE_MANAGER in lineage else TenantManager
+
+
 def _convert(manager: BaseManager[Any]) -> None:
     if not isinstance(manager, TenantManager):
-        manager.__class__ = tenant_class(type(manager), TenantManager)
+        manager.__class__ = tenant_class(type(manager), role_of(type(manager)))

@@ -35,7 +35,14 @@ from mtdd_router.errors import (
 )
 from mtdd_router.resolvers import is_blocking, load_resolvers, resolve
 
-__all__ = ["REFUSALS", "RETRY_AFTER", "TenantMiddleware", "script_prefix_kept", "status_of"]
+__all__ = [
+    "REFUSALS",
+    "RETRY_AFTER",
+    "WORDS",
+    "TenantMiddleware",
+    "script_prefix_kept",
+    "status_of",
+]
 
 logger = logging.getLogger("mtdd_router.middleware")
 
@@ -54,12 +61,14 @@ _STATUS: Final[dict[type[Exception], int]] = {
 }
 REFUSALS: Final = tuple(_STATUS)
 """What is raised for a tenant that cannot be served."""
-_WORDS: Final = {
-    400: "This request is for two tenants.\n",
+WORDS: Final = {
+    400: "Bad request.\n",
     401: "The token is not valid.\n",
     403: "This client may not name a tenant.\n",
     404: "Not found.\n",
+    503: "This service is not available at the moment.\n",
 }
+"""What a client is told, by the status."""
 
 
 class TenantMiddleware:
@@ -161,13 +170,13 @@ class TenantMiddleware:
         logger.info("Refused with %d: %s", status, error, extra={"request": request})
         if status == _STATUS[TenantUnavailable]:
             return HttpResponse(
-                "This service is not available at the moment.\n",
+                WORDS[status],
                 content_type="text/plain",
                 status=status,
                 headers={"Retry-After": str(RETRY_AFTER)},
             )
         return HttpResponse(
-            _WORDS[status],
+            WORDS[status],
             content_type="text/plain",
             status=status,
             # RFC 6750, section 3.

@@ -83,7 +83,8 @@ class TenantRouter:
 
 def _home(model: type[Model]) -> str:
     """Return the label of the app that has the model's table; a proxy has none of its own."""
-    concrete = model._meta.concrete_model or model
+    # Django's cache in the database asks for a model that is none, and has no such attribute.
+    concrete = getattr(model._meta, "concrete_model", None) or model
     return concrete._meta.app_label
 
 

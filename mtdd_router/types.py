@@ -102,8 +102,8 @@ that the tenant was in use.
 class Route:
     """Where a tenant lives, as the registry knows it.
 
-    *key* stays the tenant's when it is renamed, and is never another's, not even when that is
-    given its name; empty if the registry has none.
+    *key*, of letters, digits, ``-`` and ``_``, stays the tenant's when it is renamed, and is
+    never another's, not even if that is given its name; empty if the registry has none.
     """
 
     tenant: str

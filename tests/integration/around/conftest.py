@@ -7,6 +7,8 @@ import pytest
 
 from mtdd_router.domains import domains
 
+TENANTS = ("abc", "xyz")
+
 
 @pytest.fixture
 def two_tenants(tenant_factory: Callable[..., Any]) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from django.test import Client, RequestFactory
 from django.urls import path, set_script_prefix
 
 from mtdd_router import TenantMiddleware, TenantsDisagree, current_tenant, resolution_checks
+from mtdd_router.asgi import TenantConnectionMiddleware
 from mtdd_router.directory import directory
 from mtdd_router.resolvers import HeaderResolver, PathResolver, SubdomainResolver, resolve
 from mtdd_router.types import Route
@@ -128,6 +129,45 @@ def test_a_header_from_an_untrusted_client_is_answered_with_403(settings: Any) -
         b"This client may not name a tenant.\n",
     )
     assert Client().get("/here/").content == b"None /here/"
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ([(b"host", b"abc.example.com"), (b"x-tenant", b"xyz")], 1008),
+        ([(b"host", b"example.com"), (b"x-tenant", b"abc")], None),
+        ([(b"host", b"evil.test"), (b"x-tenant", b"abc")], 1008),
+    ],
+)
+def test_a_websocket_is_refused_for_the_same_reasons(
+    settings: Any, headers: Any, code: int | None
+) -> None:
+    settings.MTDD_RESOLVERS_MUST_AGREE = True
+    settings.ALLOWED_HOSTS = [".example.com"]
+    settings.MTDD_RESOLVERS = [SUBDOMAINS, HeaderResolver()]
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept", "tenant": current_tenant()})
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "websocket",
+        "path": "/",
+        "headers": headers,
+        "client": ("127.0.0.1", 5000),
+        "server": ("127.0.0.1", 80),
+    }
+    asyncio.run(TenantConnectionMiddleware(app)(scope, receive, send))
+    if code is None:
+        assert sent == [{"type": "websocket.accept", "tenant": "abc"}]
+    else:
+        assert sent == [{"type": "websocket.close", "code": code}]
 
 
 # A host that is not allowed
