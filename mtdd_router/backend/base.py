@@ -18,7 +18,7 @@ from mtdd_router.backend.client import DatabaseClient
 from mtdd_router.backend.introspection import DatabaseIntrospection
 from mtdd_router.backend.locators import DatabaseLocator, TenantLocator
 from mtdd_router.backend.pool import PooledConnection
-from mtdd_router.backend.routes import note_closed, note_created, note_open, opening
+from mtdd_router.backend.routes import note_closed, note_created, note_open, opening, wrapper_made
 from mtdd_router.backend.work import running_work
 from mtdd_router.client.endpoint import TLS
 from mtdd_router.client.location import Locator
@@ -55,6 +55,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
         self.tenant: str = settings_dict["OPTIONS"].get("tenant", "")
         if self.tenant:
             note_created(alias)
+            wrapper_made.send(DatabaseWrapper, connection=self)
 
     def get_connection_params(self) -> dict[str, Any]:
         """Return the arguments of ``dbapi.connect``.

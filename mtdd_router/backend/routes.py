@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from asgiref.local import Local
+from django.dispatch import Signal
 
 from mtdd_router.backend.showing import is_left_out, shown_aliases
 from mtdd_router.errors import ConfigurationError
@@ -27,6 +28,7 @@ __all__ = [
     "MAX_IDLE",
     "RouteSource",
     "is_hidden",
+    "known_aliases",
     "maintenance_allowed",
     "note_closed",
     "note_created",
@@ -36,10 +38,14 @@ __all__ = [
     "set_route_source",
     "shown_and_open",
     "thread_aliases",
+    "wrapper_made",
 ]
 
 MAX_IDLE: Final = 64
 _EVICT_DOWN_TO: Final = 48
+
+wrapper_made: Final = Signal()
+"""Sent with *connection* for each new wrapper of a tenant, before Django has stored it."""
 
 
 class RouteSource(Protocol):
@@ -116,6 +122,11 @@ def _wrappers() -> _Wrappers:
 def thread_aliases() -> list[str]:
     """Return the tenants whose connection this thread has open, oldest first."""
     return list(_wrappers().open)
+
+
+def known_aliases() -> list[str]:
+    """Return the tenants whose wrapper this thread has, open or not, oldest first."""
+    return list(_wrappers().known)
 
 
 def shown_and_open() -> tuple[list[str], list[str]]:
