@@ -1,6 +1,6 @@
 """The Django app: what has to be registered once per process."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 from mtdd_router import context
 from mtdd_router.backend.routes import set_route_source
@@ -25,7 +25,9 @@ class MTDDRouterConfig(AppConfig):
             files,
             managers,
             resolution_checks,
+            signing,
             surroundings_checks,
+            user_checks,
         )
 
         set_route_source(directory, maintenance=context.maintenance_active)
@@ -36,3 +38,6 @@ class MTDDRouterConfig(AppConfig):
         checks.register_checks()
         resolution_checks.register_checks()
         surroundings_checks.register_checks()
+        user_checks.register_checks()
+        if apps.is_installed("django.contrib.auth"):
+            signing.bind_password_reset()

@@ -15,7 +15,6 @@
     mtdd.E013  MIDDLEWARE is in the wrong order
     mtdd.E014  a foreign key would cross databases with a constraint
     mtdd.E015  TENANT_APPS is empty
-    mtdd.W016  users live in tenants, but sessions do not
     mtdd.W017  a deletion in a tenant would look for rows that are only on `default`
     mtdd.E018  MTDD_SHARD_TLS cannot be used
 
@@ -54,10 +53,6 @@ _ZERO_MEANS_SOMETHING: Final = (
 _DURATIONS: Final = ("MTDD_CONNECT_TIMEOUT", *_ZERO_MEANS_SOMETHING)
 
 _SESSION: Final = "django.contrib.sessions.middleware.SessionMiddleware"
-_SESSIONS_IN_DATABASE: Final = "django.contrib.sessions.backends.db"
-_SESSIONS_IN_CACHE: Final = "django.contrib.sessions.backends.cache"
-_SESSIONS_IN_BOTH: Final = "django.contrib.sessions.backends.cached_db"
-_TENANT_KEY: Final = "mtdd_router.cache.tenant_key"
 _AUTHENTICATION: Final = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
@@ -70,7 +65,6 @@ def register_checks() -> None:
         check_registry,
         check_resolvers,
         check_middleware,
-        check_sessions,
         check_tenant_managers,
         check_values,
     ):
@@ -213,40 +207,6 @@ def check_middleware(**_: Any) -> Iterator[CheckMessage]:
         yield wrong(
             "AuthenticationMiddleware comes before TenantMiddleware, but users live in tenants.",
             "Put TenantMiddleware before AuthenticationMiddleware.",
-        )
-
-
-def check_sessions(**_: Any) -> Iterator[CheckMessage]:
-    """A session that names a user by id counts only where that user is."""
-    try:
-        resolvers = load_resolvers(mtdd_settings.resolvers)
-    except ConfigurationError:
-        return
-    # A session that itself says which tenant it is of needs no more.
-    if any(isinstance(resolver, SessionResolver) for resolver in resolvers):
-        return
-    middleware = settings.MIDDLEWARE
-    in_use = _AUTHENTICATION in middleware and any(
-        _is_subclass(_class_of(entry), TenantMiddleware) for entry in middleware
-    )
-    in_tenants = _is_tenant("sessions") and settings.SESSION_ENGINE == _SESSIONS_IN_DATABASE
-    cached = settings.CACHES.get(settings.SESSION_CACHE_ALIAS, {})
-    by_tenant = cached.get("KEY_FUNCTION") in {_TENANT_KEY, tenant_key}
-    apart = in_tenants or (
-        by_tenant
-        and (
-            settings.SESSION_ENGINE == _SESSIONS_IN_CACHE
-            or (_is_tenant("sessions") and settings.SESSION_ENGINE == _SESSIONS_IN_BOTH)
-        )
-    )
-    if in_use and _is_tenant("auth") and not apart:
-        yield checks.Warning(
-            "Users live in tenants, but sessions do not: a session made in one tenant is "
-            "looked at in all, where the same user id is somebody else.",
-            hint='Add "django.contrib.sessions" to TENANT_APPS (it may stay in SHARED_APPS), '
-            f"and keep SESSION_ENGINE = {_SESSIONS_IN_DATABASE!r}; in a cache, sessions are apart "
-            f"with KEY_FUNCTION = {_TENANT_KEY!r}.",
-            id="mtdd.W016",
         )
 
 

@@ -138,31 +138,6 @@ def test_the_middleware_is_in_order(
 
 
 @pytest.mark.parametrize(
-    ("tenant_apps", "middleware", "engine", "expected"),
-    [
-        (["auth"], [TENANTS, SESSIONS, USERS], "db", ["mtdd.W016"]),
-        (["auth", "sessions"], [TENANTS, SESSIONS, USERS], "db", []),
-        # A cache knows no tenants, and neither does a signature.
-        (["auth", "sessions"], [TENANTS, SESSIONS, USERS], "cached_db", ["mtdd.W016"]),
-        (["auth"], [TENANTS, SESSIONS, USERS], "signed_cookies", ["mtdd.W016"]),
-        (["auth"], [TENANTS, SESSIONS], "db", []),
-        (["auth"], [SESSIONS, USERS], "db", []),
-        ([], [TENANTS, SESSIONS, USERS], "db", []),
-    ],
-)
-def test_a_session_is_of_one_tenant(
-    settings: Any, tenant_apps: Any, middleware: Any, engine: str, expected: Any
-) -> None:
-    settings.TENANT_APPS, settings.SHARED_APPS = tenant_apps, ["auth", "sessions"]
-    settings.MIDDLEWARE, settings.MTDD_RESOLVERS = middleware, HEADER
-    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
-    assert ids(checks.check_sessions) == expected
-    # A session that itself says which tenant it is of needs no more.
-    settings.MTDD_RESOLVERS = SESSION
-    assert ids(checks.check_sessions) == []
-
-
-@pytest.mark.parametrize(
     ("value", "count"),
     [
         (True, 0),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mtdd_router import checks, surroundings_checks
+from mtdd_router import surroundings_checks, user_checks
 
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 KEYS = "mtdd_router.cache.tenant_key"
@@ -109,4 +109,4 @@ def test_sessions_in_a_cache_are_apart_if_its_keys_are(
     settings.MIDDLEWARE = [TENANTS, SESSIONS, USERS]
     settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
     settings.CACHES = {"default": cache(**({"KEY_FUNCTION": function} if function else {}))}
-    assert ids(checks.check_sessions) == expected
+    assert ids(user_checks.check_sessions) == expected
