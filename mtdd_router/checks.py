@@ -32,7 +32,6 @@ from django.core.checks import CheckMessage, Error, Tags
 from django.db import models
 from django.utils.module_loading import import_string
 
-from mtdd_router.cache import tenant_key
 from mtdd_router.client.endpoint import TLS
 from mtdd_router.conf import label_of, mtdd_settings
 from mtdd_router.databases import Databases
