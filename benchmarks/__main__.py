@@ -34,8 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.processors])
     if given.profile:
         from benchmarks import breakdown
+        from benchmarks.candidates import Variant
 
-        breakdown.profile(Console(), _TRACED)
+        breakdown.profile(Console(), _TRACED, [Variant.parse(text) for text in given.variant])
         return 0
     console = Console()
     # Where it is piped, it need not fit a terminal.

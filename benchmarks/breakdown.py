@@ -18,6 +18,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.candidates import OURS, Spec, Variant
+from benchmarks.rows.row import in_turns
+from benchmarks.usage import processor_seconds
+from benchmarks.world import World
+
 __all__ = ["STAMPS", "profile", "trace_client"]
 
 STAMPS = "MTDD_BENCH_STAMPS"
@@ -33,13 +38,11 @@ _STEPS = (
     ("client: psycopg and the ORM", "rows, and an object"),
 )
 _SERVER_STAMPS = 4
+_PROCESSOR_ROUNDS = 10
 
 
-def profile(console: Console, count: int) -> None:
-    """Print the breakdown of *count* point queries."""
-    from benchmarks.candidates import OURS, Spec, Variant
-    from benchmarks.world import World
-
+def profile(console: Console, count: int, variants: Sequence[Variant]) -> None:
+    """Print the breakdown of *count* point queries, and what they cost in processor time."""
     spec = Spec(OURS)
     with tempfile.TemporaryDirectory(prefix="mtdd-bench-stamps-") as folder:
         traced = Variant(variables={STAMPS: str(Path(folder, "stamps.json"))})
@@ -48,6 +51,39 @@ def profile(console: Console, count: int) -> None:
             candidate = world.candidate(spec)
             found = candidate.ask(do="trace", count=count, tenants=candidate.tenants)
     console.print(_table(found))
+    ours = [Spec(OURS), *(Spec(OURS, variant=variant.name) for variant in variants)]
+    specs = [Spec("direct"), *ours]
+    with World(specs, console.print, variants=[Variant(), *variants]) as world:
+        console.print(_processor_table(world, specs, count))
+
+
+def _processor_table(world: World, specs: Sequence[Spec], count: int) -> Table:
+    shown = Table(title="Processor time of one work, in microseconds", caption="medians of rounds")
+    for name in ("work", "candidate", "client", "shard server"):
+        shown.add_column(name, justify="left" if name in {"work", "candidate"} else "right")
+    for work in ("get", "atomic"):
+        spent: dict[str, list[tuple[float, float]]] = {spec.name: [] for spec in specs}
+        for number in range(-1, _PROCESSOR_ROUNDS):
+            for spec in in_turns(specs, number):
+                found = _processor_time(world, spec, work, count // _PROCESSOR_ROUNDS)
+                if number >= 0:
+                    spent[spec.name].append(found)
+        for spec in specs:
+            client, server = (median(column) for column in zip(*spent[spec.name], strict=True))
+            shown.add_row(
+                work, spec.name, f"{client:.0f}", f"{server:.0f}" if spec.kind == OURS else ""
+            )
+    return shown
+
+
+def _processor_time(world: World, spec: Spec, work: str, count: int) -> tuple[float, float]:
+    """Return the microseconds of client and shard server."""
+    candidate, server = world.candidate(spec), world.shard(spec).pid
+    before = processor_seconds(candidate.pid), processor_seconds(server)
+    candidate.ask(do="run", work=work, count=count, order="turns", tenants=candidate.tenants)
+    after = processor_seconds(candidate.pid), processor_seconds(server)
+    client, served = (1e6 * (b - a) / count for a, b in zip(before, after, strict=True))
+    return client, served
 
 
 def trace_client(run: Callable[[str], object], tenant: str, count: int) -> dict[str, Any]:

@@ -105,6 +105,12 @@ class Candidate:
         """In results."""
         return self.spec.name
 
+    @property
+    def pid(self) -> int:
+        """Its one process."""
+        (process,) = self._processes
+        return process.pid
+
     def ask(self, **command: Any) -> Any:
         """Send a command to its one process, and return the answer."""
         (answer,) = self.ask_all(**command)
