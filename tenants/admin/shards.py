@@ -29,7 +29,6 @@ from tenants.errors import (
     ShardIdentityChanged,
 )
 from tenants.models import Shard
-from tenants.services import ShardStatus
 from tenants.validators import normalize_address, validate_address
 
 __all__ = ["ShardAdmin"]
@@ -218,9 +217,9 @@ def _ask(shards: Iterable[Shard]) -> None:
         vars(shard)["live_status"] = status
 
 
-def _status(shard: Shard) -> ShardStatus:
+def _status(shard: Shard) -> "services.ShardStatus":
     if "live_status" not in vars(shard):
         _ask([shard])
     status = vars(shard)["live_status"]
-    assert isinstance(status, ShardStatus)
+    assert isinstance(status, services.ShardStatus)
     return status

@@ -58,3 +58,15 @@ def test_databases_is_the_function_even_after_its_module_was_imported() -> None:
         "print(isinstance(mtdd_router.databases({'default': {}}), Databases))"
     )
     assert out.strip() == "True"
+
+
+def test_a_process_that_serves_requests_does_not_load_what_operations_need() -> None:
+    out = run_python(
+        "import os, sys, django\n"
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'settings.test'\n"
+        "django.setup()\n"
+        "import tenants.admin\n"
+        "wanted = ('tenants.services.migrating.runs', 'tenants.services.archives', 'grpc')\n"
+        "print([name for name in wanted if name in sys.modules])"
+    )
+    assert out.strip() == "[]"
