@@ -9,7 +9,7 @@
      |    +-- TenantDoesNotExist         (also LookupError)
      |    +-- InvalidTenantName          (also ValueError)
      |    +-- TenantUnavailable
-     |    +-- CrossTenantError
+     |    +-- CrossTenantError           (also ValueError)
      |    |    +-- TenantLocked
      |    +-- ResolutionRefused
      |         +-- UntrustedHeader
@@ -88,7 +88,7 @@ class TenantUnavailable(TenantError):
     """The tenant exists, but is not active."""
 
 
-class CrossTenantError(TenantError):
+class CrossTenantError(TenantError, ValueError):
     """Rows of two tenants cannot meet in one query or relation."""
 
 

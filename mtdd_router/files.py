@@ -16,7 +16,7 @@ from django.db.models.fields.files import FieldFile
 from django.db.models.signals import class_prepared, pre_save
 
 from mtdd_router.conf import mtdd_settings
-from mtdd_router.querysets import tenant_class
+from mtdd_router.generated import tenant_class
 from mtdd_router.settings_entries import class_of
 from mtdd_router.storage import TenantFolders
 

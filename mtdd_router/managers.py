@@ -8,22 +8,24 @@ of other apps, are left alone. The setting MTDD_TENANT_MANAGERS, read once at st
 switches it off for all or for some.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, TypeVar
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from types import FunctionType
+from typing import Any, Final, TypeVar, cast
 
 from django.apps import apps
 from django.db.models import Model, QuerySet
-from django.db.models.manager import BaseManager
+from django.db.models.manager import BaseManager, Manager
 from django.db.models.signals import class_prepared
 
 from mtdd_router.conf import mtdd_settings
 from mtdd_router.errors import ConfigurationError
-from mtdd_router.querysets import (
-    bind_to_context,
-    plain_class,
-    tenant_class,
-    tenant_queryset,
-)
+from mtdd_router.generated import give_role, plain_class
+from mtdd_router.owners import learn_callers, owner_of_call
+from mtdd_router.querysets import TenantQuerySet, bind_to_row, tenant_queryset
+from mtdd_router.relations import give_descriptors, give_related
+from mtdd_router.rows import home_of
+from mtdd_router.writes import watch_saves
 
 __all__ = ["TenantManager", "install", "is_wanted", "watch"]
 
@@ -32,6 +34,19 @@ M = TypeVar("M", bound=Model)
 
 class TenantManager(BaseManager[M]):
     """A manager of a tenant app."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Only what Django derives from a generated class is made by calling it.
+        if plain_class(type(self)) is type(self):
+            give_related(self)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        role = vars(cls).get("_mtdd_role")
+        if role is not None and issubclass(role, TenantManager):
+            for name, method in _own_methods(plain_class(cls), role):
+                setattr(cls, name, _binding(method))
 
     def mtdd(self, tenant: str | None = None) -> QuerySet[M, M]:
         """Return a queryset of *tenant*'s rows.
@@ -45,7 +60,11 @@ class TenantManager(BaseManager[M]):
         return queryset.mtdd(tenant)
 
     def get_queryset(self) -> QuerySet[M, M]:
-        """Return what the manager's own class returns, bound to the tenant it was made in."""
+        """Return what the manager's own class returns, bound to the tenant it was made in.
+
+        Raises:
+            CrossTenantError: if it starts from a row of another tenant than it was named.
+        """
         own: Any = super().get_queryset
         queryset: QuerySet[M, M] = own()
         if not isinstance(queryset, QuerySet) or vars(queryset)["_result_cache"] is not None:
@@ -53,9 +72,12 @@ class TenantManager(BaseManager[M]):
         if own.__func__ is not BaseManager.get_queryset:
             # It may give everybody the same object.
             queryset = queryset.all()
-        queryset = tenant_queryset(queryset)
-        bind_to_context(queryset)
-        return queryset
+        bound = tenant_queryset(queryset)
+        # This one and the manager's method stand between Django's function and here.
+        owner = owner_of_call(2)
+        if owner is not None:
+            bind_to_row(bound, owner)
+        return bound
 
     def __eq__(self, other: object) -> bool:
         """Compare as plain managers.
@@ -88,16 +110,13 @@ def install(models: Iterable[type[Model]]) -> None:
                 f"The managers of {model._meta.label} cannot be given .mtdd(): {exc}. "
                 f"Add {model._meta.label!r} to MTDD_TENANT_MANAGERS to leave them alone."
             ) from exc
+    for model, _ in plan:
+        give_descriptors(model)
 
 
 def is_wanted(model: type[Model]) -> bool:
     """Return whether the managers of *model* should have ``.mtdd()``."""
-    concrete = model._meta.concrete_model
-    if (
-        concrete is None
-        or model._meta.apps is not apps
-        or not mtdd_settings.is_tenant_app(concrete._meta.app_label)
-    ):
+    if model._meta.apps is not apps or not mtdd_settings.is_tenant_app(home_of(model)):
         return False
     wanted = mtdd_settings.tenant_managers
     if isinstance(wanted, Mapping):
@@ -109,6 +128,8 @@ def is_wanted(model: type[Model]) -> bool:
 
 def watch() -> None:
     """Serve the models that are there and want it, and those defined from now on."""
+    learn_callers()
+    watch_saves()
     install(filter(is_wanted, apps.get_models(include_auto_created=True)))
     class_prepared.connect(_on_class_prepared, dispatch_uid="mtdd_router.managers")
 
@@ -116,6 +137,9 @@ def watch() -> None:
 def _on_class_prepared(*, sender: type[Model], **_: Any) -> None:
     if is_wanted(sender):
         install([sender])
+        options = sender._meta
+        # Not before the models it refers to have their side of the relation.
+        apps.lazy_model_operation(_give_all_descriptors, (options.app_label, options.model_name))
 
 
 def _install(model: type[Model], managers: list[Any]) -> None:
@@ -125,13 +149,13 @@ def _install(model: type[Model], managers: list[Any]) -> None:
         # Inherited managers become the model's own, in the order in which they were,
         # so that the other children of an abstract parent keep theirs.
         manager._set_creation_counter()  # noqa: SLF001 - as Django's own state does
-        _convert(manager)
+        give_role(manager, role_of(type(manager)))
     options.local_managers = managers
     for cached in ("managers", "managers_map", "default_manager", "base_manager"):
         vars(options).pop(cached, None)
     if base.auto_created and all(base is not manager for manager in managers):
         # Django makes it anew whenever the options' caches are emptied, so keep it.
-        _convert(base)
+        give_role(base, role_of(type(base)))
         options.base_manager = base
         options.FORWARD_PROPERTIES = options.FORWARD_PROPERTIES - {"base_manager"}
 
@@ -145,6 +169,51 @@ def role_of(manager_class: type[BaseManager[Any]]) -> type[BaseManager[Any]]:
     return TenantSiteManager if SITE_MANAGER in lineage else TenantManager
 
 
-def _convert(manager: BaseManager[Any]) -> None:
-    if not isinstance(manager, TenantManager):
-        manager.__class__ = tenant_class(type(manager), role_of(type(manager)))
+def _give_all_descriptors(model: type[Model]) -> None:
+    related = (field.related_model for field in model._meta.get_fields(include_hidden=True))
+    for one in {model, *related}:
+        if isinstance(one, type) and is_wanted(one):
+            give_descriptors(one)
+
+
+# What Django makes of a queryset's methods for managers; they ask `get_queryset`.
+_FROM_QUERYSET: Final = cast(FunctionType, Manager.filter).__code__
+
+
+def _own_methods(manager_class: type, role: type) -> Iterator[tuple[str, FunctionType]]:
+    """Yield the public methods that were written for a manager, and that *role* leaves alone."""
+    found = {name for cls in role.__mro__ if cls not in Manager.__mro__ for name in vars(cls)}
+    for cls in manager_class.__mro__:
+        if cls in Manager.__mro__:
+            continue
+        for name, method in vars(cls).items():
+            if (
+                name not in found
+                and not name.startswith("_")
+                and isinstance(method, FunctionType)
+                and method.__code__ is not _FROM_QUERYSET
+            ):
+                found.add(name)
+                yield name, method
+
+
+def _binding(method: FunctionType) -> Callable[..., Any]:
+    """Return *method*, whose result is bound to the tenant it was made in.
+
+    It may build a queryset without asking `get_queryset`.
+    """
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = method(self, *args, **kwargs)
+        if (
+            isinstance(result, QuerySet)
+            and not isinstance(result, TenantQuerySet)
+            and vars(result)["_result_cache"] is None
+            and is_wanted(result.model)
+        ):
+            # A copy, for the method may give everybody the same object.
+            return tenant_queryset(result.all())
+        return result
+
+    return call

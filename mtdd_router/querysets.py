@@ -1,32 +1,52 @@
 """Querysets that know their tenant: ``.mtdd(name)``, and the tenant they were made in.
 
 Invariants: nothing of Django is patched; a queryset's class is a generated subclass of
-its own class, with the same name and module, one for each class. Naming a tenant sets
-the queryset's alias. Being made in a tenant only sets a router hint, so that a row's
-own tenant still wins where a relation is followed. Pickles name the original class.
+its own class. Naming a tenant sets the queryset's alias. Being made in a tenant only
+sets a router hint, so that a row's own tenant still wins where a relation is followed.
+Where it is to run is also remembered by its query, which may become part of another.
 """
 
-import copyreg
 import importlib
 import inspect
-from collections.abc import Callable
-from types import new_class
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Self, TypeVar, cast
 
 from django.db.models import Model, QuerySet
+from django.db.models.sql import Query
 
 from mtdd_router.conf import mtdd_settings
-from mtdd_router.context import current_tenant
+from mtdd_router.context import TenantScope, current_tenant
 from mtdd_router.errors import CrossTenantError, TenantRequired
+from mtdd_router.generated import give_role
+from mtdd_router.queries import TenantQuery, check_query
+from mtdd_router.rows import alias_of, name_of, stays
+from mtdd_router.writes import check_saved, check_updated
 
-__all__ = ["TenantQuerySet", "bind_to_context", "named_tenant", "tenant_class", "tenant_queryset"]
+__all__ = ["TenantQuerySet", "bind_to_context", "bind_to_row", "named_tenant", "tenant_queryset"]
 
 M = TypeVar("M", bound=Model)
-T = TypeVar("T")
+
+_PLAIN_QUERY: Final[Any] = QuerySet.query
 
 
 class TenantQuerySet(QuerySet[M, M]):
     """A queryset of a tenant app."""
+
+    _db: str | None
+    _hints: dict[str, Any]
+    _query: Query
+    _for_write: bool
+
+    def __init__(
+        self,
+        model: type[M] | None = None,
+        query: Query | None = None,
+        using: str | None = None,
+        hints: dict[str, Model] | None = None,
+    ) -> None:
+        super().__init__(model, query, using, hints)
+        if query is None and model is not None:
+            bind_to_context(self)
 
     def mtdd(self, tenant: str | None = None) -> Self:
         """Return this queryset, to be run in *tenant*, whatever the context is.
@@ -36,15 +56,103 @@ class TenantQuerySet(QuerySet[M, M]):
             TenantRequired: without an argument; querysets over all tenants come later.
             CrossTenantError: if this follows a relation from a row of another tenant.
         """
-        name = named_tenant(tenant, self.model)
-        instance = vars(self)["_hints"].get("instance")
-        alias = instance._state.db if isinstance(instance, Model) else None
-        if alias not in {None, name} and mtdd_settings.is_tenant_alias(str(alias)):
-            raise CrossTenantError(
-                f"This is a relation of a {type(instance)._meta.label} of tenant {alias!r}; "
-                f"its rows cannot be looked for in tenant {name!r}."
-            )
-        return self.using(name)
+        return self.using(named_tenant(tenant, self.model))
+
+    def using(self, alias: str | None) -> Self:
+        """Return this queryset, to be run where *alias* leads.
+
+        Raises:
+            CrossTenantError: if this follows a relation from a row of another tenant.
+        """
+        queryset = super().using(alias)
+        _remember_alias(queryset)
+        return queryset
+
+    def contains(self, obj: Model) -> bool:
+        """Return whether *obj* is among the rows; a row of another tenant never is."""
+        return super().contains(obj) and stays(obj, self.db)
+
+    def bulk_create(self, objs: Iterable[M], *args: Any, **kwargs: Any) -> list[M]:
+        """Insert *objs*.
+
+        Raises:
+            CrossTenantError: if one of them is, or refers to, a row of another tenant.
+        """
+        rows = list(objs)
+        alias = self._written_alias()
+        for row in rows:
+            check_saved(row, alias)
+        return super().bulk_create(rows, *args, **kwargs)
+
+    def bulk_update(
+        self, objs: Iterable[M], fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> int:
+        """Update *fields* of *objs*.
+
+        Raises:
+            CrossTenantError: if one of them is, or refers to, a row of another tenant.
+        """
+        rows = tuple(objs)
+        alias = self._written_alias()
+        for row in rows:
+            check_updated(row, alias)
+        return super().bulk_update(rows, fields, *args, **kwargs)
+
+    def resolve_expression(self, *args: Any, **kwargs: Any) -> Any:
+        query = super().resolve_expression(*args, **kwargs)
+        # Django would refuse another alias, but not say which tenants they are.
+        query._db = None  # noqa: SLF001 - set just now
+        return query
+
+    def __contains__(self, row: object) -> bool:
+        """Return whether *row* is among the rows; Django's models compare by key alone."""
+        if isinstance(row, Model) and not stays(row, self.db):
+            return False
+        rows: Iterable[object] = iter(self)
+        return row in rows
+
+    def __and__(self, other: QuerySet[M, M]) -> Self:
+        return self._combined(super().__and__, other)
+
+    def __or__(self, other: QuerySet[M, M]) -> Self:
+        return self._combined(super().__or__, other)
+
+    def __xor__(self, other: QuerySet[M, M]) -> Self:
+        return self._combined(super().__xor__, other)
+
+    def _combined(self, operator: Callable[[Any], Any], other: QuerySet[M, M]) -> Self:
+        alias = cast(TenantQuery, self._query).mtdd_alias
+        # Of what is sliced, Django makes another queryset, which is to have this tenant.
+        with TenantScope(alias or current_tenant()):
+            combined = operator(other)
+        named = self._db is not None and vars(combined)["_db"] is None
+        return cast(Self, combined.using(self._db) if named else combined)
+
+    def _written_alias(self) -> str:
+        self._for_write = True
+        return self.db
+
+    def _raw_delete(self, using: Any) -> Any:
+        # Django makes a query of another class of it.
+        check_query(self.query, using)
+        return super()._raw_delete(using)
+
+    def _add_hints(self, **hints: Any) -> None:
+        # Clones share the dict of hints, which Django changes in place: with the queryset
+        # of a Prefetch, rows of one tenant would be given the hints of the next.
+        self._hints = {**self._hints, **hints}
+        _remember_alias(self)
+
+    def _set_query(self, query: Query) -> None:
+        """Take over a query, with the tenant of it if this queryset was given none."""
+        _PLAIN_QUERY.fset(self, query)
+        give_role(query, TenantQuery)
+        alias = cast(TenantQuery, query).mtdd_alias
+        if alias is not None and self._db is None and alias_of(self._hints.get("instance")) is None:
+            self._hints = {**self._hints, "tenant": alias}
+
+    # The same getter, which is called a dozen times for each query, and another setter.
+    query = _PLAIN_QUERY.setter(_set_query)
 
 
 def named_tenant(tenant: str | None, model: type[Model]) -> str:
@@ -63,68 +171,58 @@ def named_tenant(tenant: str | None, model: type[Model]) -> str:
 
 
 def tenant_queryset(queryset: QuerySet[M, M]) -> TenantQuerySet[M]:
-    """Give *queryset*, in place, a class that has ``.mtdd()``."""
-    if not isinstance(queryset, TenantQuerySet):
-        queryset.__class__ = tenant_class(type(queryset), TenantQuerySet)
-    return cast(TenantQuerySet[M], queryset)
+    """Give *queryset*, in place, a class that has ``.mtdd()``, and bind it to its tenant."""
+    give_role(queryset, TenantQuerySet)
+    bound = cast(TenantQuerySet[M], queryset)
+    bind_to_context(bound)
+    return bound
 
 
 def bind_to_context(queryset: TenantQuerySet[M]) -> None:
-    """Fix the running work's tenant, in place, on a new queryset that has chosen none.
+    """Fix the running work's tenant, in place, on a queryset that has chosen none.
 
     Not while a module is being imported: a class attribute like
     ``queryset = Book.objects.all()``, imported during somebody's request, is meant for
     every later request too.
     """
-    chosen = vars(queryset)  # Django's stubs hide both attributes.
+    chosen = vars(queryset)  # Django's stubs hide these attributes.
+    give_role(chosen["_query"], TenantQuery)
     if chosen["_db"] is None and "instance" not in chosen["_hints"]:
         tenant = current_tenant()
         if tenant is not None and not _is_importing():
             chosen["_hints"] = {**chosen["_hints"], "tenant": tenant}
+    _remember_alias(queryset)
 
 
-def tenant_class(base: type[T], role: type[T]) -> type[T]:
-    """Return the subclass of *base* that has the methods of *role*; one for each *base*.
+def bind_to_row(queryset: TenantQuerySet[M], row: Model) -> None:
+    """Fix the tenant of *row*, in place, as Django does where it follows a relation.
 
-    Name, qualified name and module are those of *base*: so Django writes the path of
-    the original class into migrations.
+    Raises:
+        CrossTenantError: naming both tenants, if the queryset was named another.
     """
-    made = _made.get(base)
-    if made is None:
-        made = _made.setdefault(base, _make_class(base, role))
-    return cast(type[T], made)
+    queryset._add_hints(instance=row)  # noqa: SLF001 - as Django's relations do
 
 
-_made: Final[dict[type, type]] = {}
+def _remember_alias(queryset: TenantQuerySet[M]) -> None:
+    """Let the query of *queryset* know where it is to run.
 
-
-def plain_class(cls: type) -> type:
-    """Return the class from which *cls* was generated, or *cls* itself."""
-    return cast(type, vars(cls).get("_mtdd_plain_class", cls))
-
-
-def _make_class(base: type, role: type) -> type:
-    body = {
-        "__module__": base.__module__,
-        "__qualname__": base.__qualname__,
-        "__doc__": base.__doc__,
-        "_mtdd_plain_class": base,
-    }
-    made = new_class(base.__name__, (role, base), {}, lambda namespace: namespace.update(body))
-    # For this very class, not for what Django derives from it; serves `copy` as well.
-    copyreg.pickle(made, cast(Callable[[Any], tuple[Any, ...]], _reduce))
-    return made
-
-
-def _reduce(instance: object) -> tuple[Any, ...]:
-    made = type(instance)
-    base, role = plain_class(made), made.__mro__[1]
-    return _rebuild, (base, role), instance.__getstate__()
-
-
-def _rebuild(base: type, role: type) -> object:
-    made: Any = tenant_class(base, role)
-    return made.__new__(made)
+    Raises:
+        CrossTenantError: if it was named another tenant than that of the row it starts from.
+    """
+    chosen = vars(queryset)
+    named, hints = chosen["_db"], chosen["_hints"]
+    alias = named
+    if hints:
+        row = hints.get("instance")
+        own = alias_of(row) if row is not None else None
+        if named is None:
+            alias = own or hints.get("tenant")
+        elif own is not None and own != named:
+            raise CrossTenantError(
+                f"This follows a relation from a {type(row)._meta.label} of {name_of(own)}; "
+                f"its rows cannot be looked for in {name_of(named)}."
+            )
+    chosen["_query"].mtdd_alias = alias
 
 
 _IMPORT_GLOBALS: Final = vars(importlib._bootstrap)  # noqa: SLF001 - only to recognise its frames

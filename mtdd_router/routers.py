@@ -12,7 +12,8 @@ from django.db.models import Model
 
 from mtdd_router.conf import mtdd_settings
 from mtdd_router.context import current_tenant
-from mtdd_router.errors import TenantRequired
+from mtdd_router.errors import CrossTenantError, TenantRequired
+from mtdd_router.rows import alias_of, home_of, name_of
 
 __all__ = ["TenantRouter"]
 
@@ -38,13 +39,13 @@ class TenantRouter:
         Raises:
             TenantRequired: naming the model of a tenant app, if no tenant is known.
         """
-        label = _home(model)
+        label = home_of(model)
         if not mtdd_settings.is_tenant_app(label):
             # Django would look for a shared row in the database of the tenant's row.
             if instance is not None and mtdd_settings.is_tenant_alias(instance._state.db or ""):
                 return DEFAULT_DB_ALIAS
             return None
-        alias = _alias_of(instance) or tenant or current_tenant()
+        alias = alias_of(instance) or tenant or current_tenant()
         if alias is None and not mtdd_settings.is_shared_app(label):
             raise TenantRequired(
                 f"{model._meta.label} belongs to a tenant, and none is named: "
@@ -59,17 +60,24 @@ class TenantRouter:
 
         A shared row is one of an app that is only on `default`. A row on `default` of
         an app that is in both is refused: in the tenant, its key is another row's.
+
+        Raises:
+            CrossTenantError: naming both tenants, where Django would say which row only.
         """
         one, two = obj1._state.db, obj2._state.db
         if one == two or one is None or two is None:
             return None
+        mine, other = alias_of(obj1), alias_of(obj2)
+        if mine is not None and other is not None and mine != other:
+            raise CrossTenantError(
+                f"A {type(obj1)._meta.label} of {name_of(mine)} and a {type(obj2)._meta.label} "
+                f"of {name_of(other)} cannot refer to each other."
+            )
         tenants = [mtdd_settings.is_tenant_alias(alias) for alias in (one, two)]
-        if all(tenants):
-            return False
         if not any(tenants):
             return None
         shared = obj2 if tenants[0] else obj1
-        return not mtdd_settings.is_tenant_app(_home(type(shared)))
+        return not mtdd_settings.is_tenant_app(home_of(type(shared)))
 
     def allow_migrate(self, db: str, app_label: str, **_hints: Any) -> bool | None:
         """Give tenants the tables of tenant apps, and static aliases all others."""
@@ -79,22 +87,3 @@ class TenantRouter:
         if mtdd_settings.is_raw_alias(db):
             return None
         return False if tenant_app and not mtdd_settings.is_shared_app(app_label) else None
-
-
-def _home(model: type[Model]) -> str:
-    """Return the label of the app that has the model's table; a proxy has none of its own."""
-    # Django's cache in the database asks for a model that is none, and has no such attribute.
-    concrete = getattr(model._meta, "concrete_model", None) or model
-    return concrete._meta.app_label
-
-
-def _alias_of(instance: Model | None) -> str | None:
-    """Return the alias that a row of a tenant app carries; a shared row says nothing."""
-    alias = instance._state.db if instance is not None else None
-    if instance is None or alias is None:
-        return None
-    if mtdd_settings.is_tenant_alias(alias) or mtdd_settings.is_raw_alias(alias):
-        return alias
-    label = _home(type(instance))
-    in_both = mtdd_settings.is_tenant_app(label) and mtdd_settings.is_shared_app(label)
-    return alias if in_both else None

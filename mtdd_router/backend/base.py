@@ -17,6 +17,7 @@ from mtdd_router import dbapi
 from mtdd_router.backend.client import DatabaseClient
 from mtdd_router.backend.introspection import DatabaseIntrospection
 from mtdd_router.backend.locators import DatabaseLocator, TenantLocator
+from mtdd_router.backend.operations import DatabaseOperations
 from mtdd_router.backend.pool import PooledConnection
 from mtdd_router.backend.routes import note_closed, note_created, note_open, opening, wrapper_made
 from mtdd_router.backend.work import running_work
@@ -49,6 +50,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
     Database = dbapi
     client_class = DatabaseClient
     introspection_class = DatabaseIntrospection
+    ops_class = DatabaseOperations
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
         super().__init__(settings_dict, alias)

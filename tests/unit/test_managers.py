@@ -17,8 +17,9 @@ from django.test.utils import isolate_apps
 
 from demo.flights.models import Flight
 from mtdd_router import CrossTenantError, InvalidTenantName, TenantRequired, tenant_context
+from mtdd_router.generated import plain_class
 from mtdd_router.managers import TenantManager, install, is_wanted
-from mtdd_router.querysets import TenantQuerySet, plain_class
+from mtdd_router.querysets import TenantQuerySet
 from tenants.models import Shard
 
 

@@ -5,7 +5,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models import Model
 
 from demo.flights.models import Flight
-from mtdd_router import TenantRequired, TenantRouter, tenant_context
+from mtdd_router import CrossTenantError, TenantRequired, TenantRouter, tenant_context
 from tenants.models import Shard
 
 router = TenantRouter()
@@ -72,16 +72,27 @@ class TestTheAliasOf:
     ("one", "two", "allowed"),
     [
         ((Flight, "abc"), (Flight, "abc"), None),
-        ((Flight, "abc"), (Flight, "xyz"), False),
-        ((User, "abc"), (User, "default"), False),
         ((Flight, "abc"), (Shard, "default"), True),
         ((Shard, "default"), (Flight, "abc"), True),
         ((Flight, None), (Flight, "abc"), None),
         ((Shard, "default"), (User, "default"), None),
     ],
 )
-def test_relations_do_not_cross_tenants(one, two, allowed) -> None:
+def test_relations_to_shared_rows_are_allowed(one, two, allowed) -> None:
     assert router.allow_relation(row(*one), row(*two)) is allowed
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "names"),
+    [
+        ((Flight, "abc"), (Flight, "xyz"), "tenant 'abc'.*tenant 'xyz'"),
+        ((User, "abc"), (User, "default"), "tenant 'abc'.*database 'default'"),
+        ((User, "default"), (User, "abc"), "database 'default'.*tenant 'abc'"),
+    ],
+)
+def test_relations_that_cross_tenants_are_refused_with_both_names(one, two, names) -> None:
+    with pytest.raises(CrossTenantError, match=names):
+        router.allow_relation(row(*one), row(*two))
 
 
 @pytest.mark.parametrize(

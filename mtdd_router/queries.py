@@ -1,0 +1,134 @@
+"""Queries that know whose rows are in them, and are refused anywhere else.
+
+A query's text says nothing of tenants: a subquery, or a row given as a value, brings
+only keys. So each query remembers where it is to run and of which tenants its rows are,
+and this is compared with the connection for which it is compiled, subqueries included.
+
+Invariants: what a query remembers is copied wherever Django copies the query, and
+pickled with it. The comparison is made after the text is built, since Django resolves
+some expressions only then, and before anything is sent.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models.sql import Query
+from django.db.models.sql.compiler import SQLCompiler
+
+from mtdd_router.errors import CrossTenantError
+from mtdd_router.generated import give_role, tenant_class
+from mtdd_router.rows import NO_ROWS, aliases_in, name_of
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+__all__ = ["TenantCompiler", "TenantQuery", "check_query"]
+
+
+class TenantQuery(Query):
+    """A query on the rows of a tenant app.
+
+    Attributes:
+        mtdd_alias: where it is to run, if that is known.
+        mtdd_rows: the aliases of the rows that were given to it as values.
+    """
+
+    model: "type[Model]"
+    mtdd_alias: str | None = None
+    mtdd_rows: frozenset[str] = frozenset()
+
+    def chain(self, klass: Any = None) -> Self:
+        """Return a copy, of the kind *klass*, that remembers the same."""
+        if klass is not None and not issubclass(klass, TenantQuery):
+            klass = tenant_class(klass, TenantQuery)
+        return cast(Self, super().chain(klass))
+
+    def build_lookup(self, lookups: Any, lhs: Any, rhs: Any) -> Any:
+        if rhs.__class__ not in NO_ROWS:
+            if isinstance(rhs, Iterator):
+                rhs = list(rhs)
+            self.remember_rows(rhs)
+        return super().build_lookup(lookups, lhs, rhs)
+
+    def add_annotation(self, annotation: Any, *args: Any, **kwargs: Any) -> None:
+        self.remember_rows(annotation)
+        super().add_annotation(annotation, *args, **kwargs)
+
+    def add_update_values(self, values: dict[str, Any]) -> Any:
+        """Add the assignments of an UPDATE; called on queries of that kind only."""
+        self.remember_rows(values.values())
+        update: Any = super()
+        return update.add_update_values(values)
+
+    def combine(self, rhs: Query, connector: str) -> None:
+        """Add the conditions of *rhs*, which must be of the same tenant.
+
+        Raises:
+            CrossTenantError: naming both tenants.
+        """
+        super().combine(rhs, connector)
+        if isinstance(rhs, TenantQuery):
+            self.mtdd_rows |= rhs.mtdd_rows
+            if rhs.mtdd_alias is not None:
+                self.mtdd_alias = self.mtdd_alias or rhs.mtdd_alias
+                check_query(rhs, self.mtdd_alias)
+
+    def remember_rows(self, values: object) -> None:
+        """Remember of which tenants the rows among *values* are."""
+        aliases = aliases_in(values)
+        if aliases:
+            self.mtdd_rows |= aliases
+
+    def sql_with_params(self) -> Any:
+        """Return the text that ``str(query)`` shows, as its own tenant would be sent it."""
+        alias = self.mtdd_alias or next(iter(self.mtdd_rows), DEFAULT_DB_ALIAS)
+        return self.get_compiler(alias).as_sql()
+
+    def get_compiler(self, *args: Any, **kwargs: Any) -> Any:
+        compiler = super().get_compiler(*args, **kwargs)
+        give_role(compiler, TenantCompiler)
+        return compiler
+
+
+class TenantCompiler(SQLCompiler):
+    """A compiler that hands out no statement for the wrong tenant."""
+
+    def as_sql(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the statement.
+
+        Raises:
+            CrossTenantError: naming both tenants, if it holds anything of another.
+        """
+        statement = super().as_sql(*args, **kwargs)
+        query: Any = self.query
+        alias = self.connection.alias
+        mine = query.mtdd_alias
+        if (mine is not None and mine != alias) or query.mtdd_rows:
+            check_query(query, alias)
+        return statement
+
+
+def check_query(query: Query, alias: str) -> None:
+    """Let *query* pass if it may run on *alias*.
+
+    Raises:
+        CrossTenantError: naming both tenants.
+    """
+    if not isinstance(query, TenantQuery):
+        return
+    label = query.model._meta.label
+    if query.mtdd_alias not in {None, alias}:
+        raise CrossTenantError(
+            f"A query on {label} of {name_of(str(query.mtdd_alias))} cannot be part of one on "
+            f"{name_of(alias)}; name the same tenant for both, or evaluate it first."
+        )
+    for other in _others(query.mtdd_rows, alias):
+        raise CrossTenantError(
+            f"A query on {label} in {name_of(alias)} was given a row of {name_of(other)}, "
+            "where the same key means another row."
+        )
+
+
+def _others(aliases: Iterable[str], alias: str) -> list[str]:
+    return sorted(set(aliases) - {alias})

@@ -1,0 +1,134 @@
+"""Two tenants with a library each, for all tests of a module; each test is undone."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.contenttypes.models import ContentType
+from django.db import connections, transaction
+from django.test import override_settings
+
+from mtdd_router import tenant_context
+from mtdd_router.backend import routes
+from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.conf import mtdd_settings
+from mtdd_router.context import maintenance_active
+from mtdd_router.directory import Directory, directory
+from mtdd_router.types import Isolation, Placement, Route, TenantState
+from tests.apps.library import models
+
+HERE, THERE = "abc", "xyz"
+TABLES = (ContentType, Permission, Group, User, *models.MODELS)
+LOOSE = uuid.UUID(int=1)
+
+
+class Library:
+    """The rows of one tenant. Those of the other have the same keys."""
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a model's rows, as in ``library.books``, or the first, ``library.book``."""
+        for model in models.MODELS:
+            if name == f"{model._meta.model_name}s":
+                return model.objects.using(self.tenant)
+            if name == model._meta.model_name:
+                return model.objects.using(self.tenant).order_by("pk").first()
+        raise AttributeError(name)
+
+    def fill(self) -> None:
+        """Make the rows."""
+        with tenant_context(self.tenant):
+            # Their keys are given by sequences, and so the same in both.
+            author, other = (
+                models.Author.objects.create(name=f"{name} of {self.tenant}")
+                for name in ("Ann", "Bob")
+            )
+            book = models.Book.objects.create(
+                title=f"B1 of {self.tenant}", author=author, editor=author
+            )
+            models.Book.objects.create(title=f"B2 of {self.tenant}", author=other)
+            models.Novel.objects.create(title=f"N of {self.tenant}", author=author)
+            book.tags.create(name=f"T1 of {self.tenant}")
+            book.tags.create(name=f"T2 of {self.tenant}")
+            book.notes.create(text=f"Note of {self.tenant}")
+            models.Profile.objects.create(author=author, about=self.tenant)
+            for number in (1, 2):
+                models.Chapter.objects.create(book=book, title=f"C{number} of {self.tenant}")
+            models.Loose.objects.create(pk=LOOSE, name=f"Loose of {self.tenant}")
+            currency = models.Currency.objects.create(pk="EUR", name=self.tenant)
+            models.Price.objects.create(currency=currency)
+
+    def contents(self) -> dict[str, Any]:
+        """Return all that is in the tables."""
+        tables = [*models.MODELS, models.Book.tags.through]
+        return {
+            model._meta.label: sorted(model.objects.using(self.tenant).values_list(), key=str)
+            for model in tables
+        }
+
+
+class _Routes:
+    """A registry that needs no database: one tenant on each shard."""
+
+    def __init__(self, addresses: dict[str, str]) -> None:
+        self._routes = [
+            Route(tenant, shard, address, 1)
+            for tenant, (shard, address) in zip((HERE, THERE), addresses.items(), strict=True)
+        ]
+
+    def route(self, tenant: str) -> Route | None:
+        return next((route for route in self._routes if route.tenant == tenant), None)
+
+    def routes(self) -> list[Route]:
+        return self._routes
+
+
+@pytest.fixture(scope="module")
+def two_libraries(
+    stack: Any, django_db_blocker: Any, shard_addresses: dict[str, str]
+) -> Iterator[tuple[Library, Library]]:
+    app = "tests.apps.library"
+    registry = _Routes(shard_addresses)
+    admins = [ShardAdmin(address, shard=name) for name, address in shard_addresses.items()]
+    with django_db_blocker.unblock(), override_settings(TENANT_APPS=[*settings.TENANT_APPS, app]):
+        mtdd_settings.forget()
+        with override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS, app]):
+            # Only now: apps that are loaded anew set the source of routes.
+            routes.set_route_source(Directory(lambda: registry), maintenance=maintenance_active)
+            try:
+                libraries = Library(HERE), Library(THERE)
+                for library, admin in zip(libraries, admins, strict=True):
+                    admin.create_namespace(
+                        Placement(
+                            library.tenant,
+                            Isolation.SCHEMA,
+                            f"t_{library.tenant}",
+                            f"t_{library.tenant}",
+                            1,
+                            TenantState.ACTIVE,
+                        )
+                    )
+                    with connections[library.tenant].schema_editor() as editor:
+                        for model in TABLES:
+                            editor.create_model(model)
+                    library.fill()
+                yield libraries
+            finally:
+                connections.close_all()
+                routes.set_route_source(directory, maintenance=maintenance_active)
+                for tenant, admin in zip((HERE, THERE), admins, strict=True):
+                    admin.drop_namespace(tenant)
+
+
+@pytest.fixture
+def libraries(two_libraries: tuple[Library, Library], django_db_blocker: Any) -> Any:
+    """Both libraries; what a test writes is undone."""
+    with transaction.atomic(using=HERE), transaction.atomic(using=THERE):
+        yield two_libraries
+        for tenant in (HERE, THERE):
+            transaction.set_rollback(True, using=tenant)
