@@ -137,9 +137,10 @@ def watch() -> None:
 def _on_class_prepared(*, sender: type[Model], **_: Any) -> None:
     if is_wanted(sender):
         install([sender])
-        options = sender._meta
-        # Not before the models it refers to have their side of the relation.
-        apps.lazy_model_operation(_give_all_descriptors, (options.app_label, options.model_name))
+        if apps.models_ready:
+            # Not before the models it refers to have their side of the relation.
+            key = (sender._meta.app_label, sender._meta.model_name)
+            apps.lazy_model_operation(_give_all_descriptors, key)
 
 
 def _install(model: type[Model], managers: list[Any]) -> None:
