@@ -48,6 +48,11 @@ def hs256(**options: Any) -> JWTResolver:
     return JWTResolver(["HS256"], SECRET, **options)
 
 
+def unnamed(_: object) -> str:
+    """Name a case by nothing that is made anew in each process."""
+    return "case"
+
+
 @pytest.mark.parametrize(
     ("resolver", "good"),
     [
@@ -62,6 +67,7 @@ def hs256(**options: Any) -> JWTResolver:
         (JWTResolver(["HS256"], keys={"1": OTHER, "2": SECRET}), token(kid="2")),
         (JWTResolver(["HS256"], lambda _token: SECRET), token()),
     ],
+    ids=unnamed,
 )
 def test_a_verified_claim_names_the_tenant(resolver: JWTResolver, good: str) -> None:
     assert asked(resolver, f"Bearer {good}") == "abc"
@@ -115,6 +121,7 @@ DEEP = base64.urlsafe_b64encode(b"[" * 6000).rstrip(b"=").decode()
         (hs256(), f"{DEEP}.e30.x"),
         (JWTResolver(["HS256"], keys={"1": SECRET}), f"{DEEP}.e30.x"),
     ],
+    ids=unnamed,
 )
 def test_any_other_token_is_refused_and_not_quoted(resolver: JWTResolver, bad: str) -> None:
     with pytest.raises(InvalidToken) as caught:
