@@ -185,7 +185,8 @@ def _own_methods(manager_class: type, role: type) -> Iterator[tuple[str, Functio
     """Yield the public methods that were written for a manager, and that *role* leaves alone."""
     found = {name for cls in role.__mro__ if cls not in Manager.__mro__ for name in vars(cls)}
     for cls in manager_class.__mro__:
-        if cls in Manager.__mro__:
+        # Django's own never build a queryset otherwise, and some look whether they are overridden.
+        if cls in Manager.__mro__ or cls.__module__.startswith("django."):
             continue
         for name, method in vars(cls).items():
             if (
