@@ -4,9 +4,9 @@ Invariants: no Django is imported here, and no registry is asked; whether a tena
 exists is found out when its connection is opened. Only static aliases are stored,
 so 10,000 tenants cost nothing. Iteration gives the static aliases and the tenants
 whose connection the running thread has open, which is how Django's clean-up at the
-end of a request reaches them; and the tenant of a request whose view is to be one
-transaction, which is how Django finds it, the only one that says ATOMIC_REQUESTS; and
-before all others what tests show, see `mtdd_router.backend.showing`.
+end of a request reaches them, and before all others what tests show, see
+`mtdd_router.backend.showing`. Only `items` also has the tenant of a request whose view is
+to be one transaction, the only one with ATOMIC_REQUESTS: there Django looks for it.
 """
 
 import copy
@@ -112,8 +112,8 @@ class Databases(dict[str, dict[str, Any]]):
             "HOST": "",
             "PORT": "",
             **template,
-            # Not that of whichever tenants this thread happens to have open.
-            "ATOMIC_REQUESTS": tenant == _atomic_tenant(),
+            # Else a request would open a transaction in whatever tenants its thread has open.
+            "ATOMIC_REQUESTS": False,
             "ENGINE": BACKEND,
             "NAME": tenant,
             "OPTIONS": {**template.get("OPTIONS", {}), "tenant": tenant},
@@ -144,12 +144,9 @@ class Databases(dict[str, dict[str, Any]]):
         # First, so that tests empty them while the registry still tells where they are.
         yield from shown
         yield from list(dict.__iter__(self))
-        atomic = _atomic_tenant()
         for alias in opened:
-            if not dict.__contains__(self, alias) and alias != atomic:
+            if not dict.__contains__(self, alias):
                 yield alias
-        if atomic is not None and atomic not in shown:
-            yield atomic
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -164,7 +161,7 @@ class Databases(dict[str, dict[str, Any]]):
         return ValuesView(self)
 
     def items(self) -> ItemsView[str, dict[str, Any]]:  # type: ignore[override]
-        return ItemsView(self)
+        return _Items(self)
 
     def copy(self) -> Self:
         return type(self)(self.static, tenant=self._template)
@@ -177,6 +174,22 @@ class Databases(dict[str, dict[str, Any]]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.static, self._template)
+
+
+class _Items(ItemsView[str, dict[str, Any]]):
+    """Aliases with their settings, and in which of them the running request is atomic."""
+
+    def __init__(self, databases: Databases) -> None:
+        super().__init__(databases)
+        self._databases = databases
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        atomic = _atomic_tenant()
+        for alias, settings in super().__iter__():
+            if alias != atomic:
+                yield alias, settings
+        if atomic is not None:
+            yield atomic, {**self._databases[atomic], "ATOMIC_REQUESTS": True}
 
 
 def _rebuild(static: dict[str, dict[str, Any]], template: dict[str, Any]) -> Databases:
@@ -192,8 +205,6 @@ def _tenants() -> tuple[list[str], list[str]]:
 
 
 def _atomic_tenant() -> str | None:
-    from mtdd_router.backend.routes import is_hidden
     from mtdd_router.context import atomic_tenant
 
-    tenant = atomic_tenant()
-    return None if tenant is None or is_hidden(tenant) else tenant
+    return atomic_tenant()
