@@ -14,6 +14,7 @@ PACKAGES = (
     "mtdd_router",
     "mtdd_router.backend",
     "mtdd_router.client",
+    "mtdd_router.contrib.celery",
     "mtdd_router.dbapi",
     "mtdd_router.embedded",
     "mtdd_router.server",

@@ -1,6 +1,7 @@
 """The layers of docs and design: imports point downward only.
 
-    tenants -> routing -> backend -> dbapi -> client -> wire -> pb;  server -> wire, pb
+    tenants, contrib -> routing -> backend -> dbapi -> client -> wire -> pb;
+    server -> wire, pb
 
 ``errors`` and ``types`` are for everyone; ``embedded`` stands beside them all. Imports
 inside functions and under TYPE_CHECKING count as well: a layer is a promise, not a
@@ -24,6 +25,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "dbapi": EVERYONE | {"dbapi", "client", "wire", "pb"},
     "backend": EVERYONE | {"backend", "dbapi", "client", "wire", "pb"},
     "routing": EVERYONE | {"routing", "backend", "dbapi", "client", "wire", "pb"},
+    "contrib": EVERYONE | {"contrib", "routing"},
     "server": EVERYONE | {"server", "wire", "pb"},
     "embedded": frozenset({"errors", "embedded", "client"}),
     "tenants": EVERYONE | {"tenants", "routing", "client", "embedded"},

@@ -135,9 +135,7 @@ def test_two_hundred_concurrent_requests_are_answered_from_their_own_tenants(
 
     async def main() -> Counter[bool]:
         client = AsyncClient(raise_request_exception=False)
-        return Counter(
-            await asyncio.gather(*(ask(client, name) for name in names))
-        )
+        return Counter(await asyncio.gather(*(ask(client, name) for name in names)))
 
     assert asyncio.run(main()) == {True: 200}
 
