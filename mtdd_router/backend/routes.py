@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_IDLE",
     "RouteSource",
-    "is_hidden",
     "known_aliases",
     "maintenance_allowed",
     "note_closed",
@@ -156,11 +155,6 @@ def note_open(alias: str) -> None:
     mine = _wrappers()
     _touch(mine.known, alias)
     mine.open[alias] = None
-
-
-def is_hidden(alias: str) -> bool:
-    """Return whether this thread is opening the tenant out of sight of Django's test cases."""
-    return _wrappers().hidden == alias
 
 
 @contextmanager

@@ -5,15 +5,17 @@ import threading
 from pathlib import Path
 
 from celery import Celery, shared_task
+from kombu.transport import TRANSPORT_ALIASES
 
 folder = Path(os.environ["MTDD_TEST_CELERY_FOLDER"])
 queue = folder / "queue"
 for each in (queue, folder / "results", folder / "control"):
     each.mkdir(exist_ok=True)
 
+TRANSPORT_ALIASES["folder"] = "tests.programs.folder_transport:Transport"
 app = Celery("tests")
 app.conf.update(
-    broker_url="tests.programs.folder_transport:Transport://",
+    broker_url="folder://",
     broker_transport_options={
         "data_folder_in": str(queue),
         "data_folder_out": str(queue),

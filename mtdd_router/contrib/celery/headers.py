@@ -23,8 +23,8 @@ HEADER: Final = "mtdd_tenant"
 """The header's name."""
 
 _SCOPE: Final = "mtdd_scope"
-# No tenant can have this name, so every query on a tenant's model fails by it.
-_NOBODY: Final = "?"
+# No tenant can have this name, so every query on a tenant's model fails, and says so.
+_NOBODY: Final = "(the header of this task's message is wrong)"
 
 
 def watch() -> None:
