@@ -1,5 +1,6 @@
 """Two tenants with a row each that says whose it is, made once for a module."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,22 @@ def two_tenants(
         Group.objects.using(tenant).all().delete()
     connections.close_all()
     directory.forget()
+    assert not others_on_the_registry()
+
+
+def others_on_the_registry() -> list[Any]:
+    """Return the connections to the registry that threads of a test have left open."""
+    deadline = time.monotonic() + 5.0
+    with connections["default"].cursor() as cursor:
+        while True:
+            cursor.execute(
+                "SELECT pid, application_name, state, query FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            others = cursor.fetchall()
+            if not others or time.monotonic() > deadline:
+                return others
+            time.sleep(0.02)
 
 
 def make_tenants(shard_addresses: dict[str, str]) -> Any:
