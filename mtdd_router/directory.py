@@ -9,7 +9,6 @@ one by its epoch). An unknown name is remembered for `NEGATIVE_TTL` only.
 
 import logging
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable
@@ -46,9 +45,6 @@ FLIGHT_TIMEOUT: Final = 5.0
 """Seconds to wait for another thread's read before reading oneself."""
 
 _MAX_UNKNOWN: Final = 10_000
-
-# It becomes part of cache keys and of paths of files.
-_KEY: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)?")
 
 alias_released: Final = Signal()
 """Sent with *alias* when this process forgets where that tenant is, or learns that the name is
@@ -177,14 +173,16 @@ class Directory:
         """
         entry = self._entries.get(tenant)
         if entry is not None and entry.fresh_until > monotonic():
-            return entry.route.key or tenant
-        try:
-            return self._look_up(tenant, entry).key or tenant
-        except SynchronousOnlyOperation:
-            # In an event loop; the route was fresh when its request began.
-            if entry is None:
-                raise
-            return entry.route.key or tenant
+            route = entry.route
+        else:
+            try:
+                route = self._look_up(tenant, entry)
+            except SynchronousOnlyOperation:
+                # In an event loop; the route was fresh when its request began.
+                if entry is None:
+                    raise
+                route = entry.route
+        return str(route.key) if route.key else tenant
 
     def knows(self, tenant: str) -> bool:
         """Return whether `present_name` and `route` would answer without the registry."""
@@ -275,11 +273,6 @@ class Directory:
         """Keep what was read, unless something was forgotten meanwhile; never go back an epoch."""
         now = monotonic()
         if route is not None:
-            if not _KEY.fullmatch(route.key):
-                raise ConfigurationError(
-                    f"MTDD_REGISTRY gives tenant {tenant!r} the key {route.key!r}; a key has "
-                    "letters, digits, '-' and '_' only, and begins with none of the latter."
-                )
             route = Route(
                 tenant=tenant,
                 shard=sys.intern(route.shard),

@@ -102,8 +102,8 @@ that the tenant was in use.
 class Route:
     """Where a tenant lives, as the registry knows it.
 
-    *key*, of letters, digits, ``-`` and ``_``, stays the tenant's when it is renamed, and is
-    never another's, not even if that is given its name; empty if the registry has none.
+    *key* stays the tenant's when it is renamed, and is never another's, not even if that is
+    given its name; 0 if the registry has none.
     """
 
     tenant: str
@@ -111,7 +111,7 @@ class Route:
     address: str
     epoch: int
     state: TenantState = TenantState.ACTIVE
-    key: str = ""
+    key: int = 0
 
 
 class Registry(Protocol):

@@ -90,7 +90,7 @@ class DatabaseRegistry:
 
 def _route(row: tuple[Any, ...]) -> Route:
     tenant, shard, address, epoch, state, key = row
-    return Route(tenant, shard, address, epoch, TenantState(state), str(key))
+    return Route(tenant, shard, address, epoch, TenantState(state), key)
 
 
 def _unavailable(what: str, exc: Error) -> RegistryUnavailable:

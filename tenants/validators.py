@@ -3,7 +3,6 @@
 import re
 from typing import Final
 
-import idna
 from django.core.exceptions import ValidationError
 
 from mtdd_router.errors import InvalidTenantName
@@ -67,6 +66,9 @@ def normalize_domain(domain: str) -> str:
     Raises:
         InvalidDomain: naming it and the rule that it breaks.
     """
+    # Imported late, with its tables: no request needs it.
+    import idna
+
     host, colon, port = domain.strip().partition(":")
     if colon and not (port.isascii() and port.isdigit()):
         raise InvalidDomain(f"{domain!r} is not a domain: give a host, without a path or scheme.")

@@ -185,5 +185,5 @@ class Tenant(models.Model):
             address=self.shard.address,
             epoch=self.epoch,
             state=TenantState(self.state),
-            key=str(self.pk),
+            key=self.pk,
         )

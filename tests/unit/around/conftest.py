@@ -31,8 +31,8 @@ class MemoryRegistry:
 def registry(settings: Any) -> Iterator[dict[str, Route]]:
     """The routes, by name."""
     rows.clear()
-    rows["abc"] = Route("abc", "shard1", "h:1", 2, key="7")
-    rows["xyz"] = Route("xyz", "shard2", "h:2", 2, key="8")
+    rows["abc"] = Route("abc", "shard1", "h:1", 2, key=7)
+    rows["xyz"] = Route("xyz", "shard2", "h:2", 2, key=8)
     settings.MTDD_REGISTRY = f"{__name__}.MemoryRegistry"
     directory.forget()
     yield rows

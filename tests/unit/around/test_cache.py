@@ -94,8 +94,8 @@ def test_a_renamed_tenant_keeps_its_cache_and_the_next_of_that_name_has_none_of_
 ) -> None:
     with tenant_context("abc"):
         cache.set("key", "secret")
-    registry["new"] = Route("new", "shard1", "h:1", 3, key="7")
-    registry["abc"] = Route("abc", "shard1", "h:1", 2, key="9")
+    registry["new"] = Route("new", "shard1", "h:1", 3, key=7)
+    registry["abc"] = Route("abc", "shard1", "h:1", 2, key=9)
     directory.forget("abc")
     with tenant_context("abc"):
         assert cache.get("key") is None

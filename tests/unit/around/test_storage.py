@@ -114,8 +114,8 @@ def test_a_renamed_tenant_keeps_its_files_and_the_next_of_that_name_has_none(
 ) -> None:
     with tenant_context("abc"):
         storage.save("a.txt", ContentFile(b"secret"))
-    registry["new"] = Route("new", "shard1", "h:1", 3, key="7")
-    registry["abc"] = Route("abc", "shard1", "h:1", 2, key="9")
+    registry["new"] = Route("new", "shard1", "h:1", 3, key=7)
+    registry["abc"] = Route("abc", "shard1", "h:1", 2, key=9)
     directory.forget("abc")
     with tenant_context("abc"):
         assert not storage.exists("a.txt")
