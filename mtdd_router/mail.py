@@ -30,8 +30,8 @@ class EmailAccount:
     Attributes:
         from_email: stands for DEFAULT_FROM_EMAIL; empty keeps that.
         backend: the dotted path of Django's or another backend.
-        options: what it is made with, such as ``host``, ``username`` and ``password``; for
-            SMTP, what is missing is that of Django's settings.
+        options: what it is made with, such as ``host``, ``username`` and ``password``. What is
+            missing is that of Django's settings for SMTP, or of the OPTIONS in MAILERS.
     """
 
     from_email: str = ""
@@ -45,12 +45,25 @@ class TenantEmailBackend(BaseEmailBackend):
     ::
 
         EMAIL_BACKEND = "mtdd_router.mail.TenantEmailBackend"
+        # From Django 6.1 on: MAILERS = {"default": {"BACKEND": the same}}
         MTDD_EMAIL_ACCOUNTS = "shop.mail.account_of"  # def account_of(tenant): ...
     """
 
-    def __init__(self, fail_silently: bool = False, **options: Any) -> None:  # noqa: FBT001, FBT002
-        super().__init__(fail_silently=fail_silently)
-        self._options = options
+    def __init__(
+        self,
+        fail_silently: bool = False,  # noqa: FBT001, FBT002 - Django's signature
+        *,
+        alias: str | None = None,
+        **options: Any,
+    ) -> None:
+        # The alias is that of MAILERS; older versions of Django have neither.
+        self._passed_on: dict[str, Any] = {} if alias is None else {"alias": alias}
+        super().__init__(**self._passed_on)
+        self.alias = alias
+        self.fail_silently = fail_silently
+        if fail_silently:
+            self._passed_on["fail_silently"] = True
+        self._passed_on |= {name: value for name, value in options.items() if value is not None}
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """Send the messages and return how many were."""
@@ -61,8 +74,7 @@ class TenantEmailBackend(BaseEmailBackend):
                 f"MTDD_EMAIL_ACCOUNTS gives {account.backend!r} as backend, which is itself what "
                 "asks for one."
             )
-        given = {name: value for name, value in self._options.items() if value is not None}
-        connection = backend(fail_silently=self.fail_silently, **{**given, **account.options})
+        connection = backend(**{**self._passed_on, **account.options})
         sent = connection.send_messages([_from(account, message) for message in email_messages])
         return int(sent or 0)
 

@@ -7,6 +7,7 @@ mtdd.E056  sites live in tenants, and their manager is left alone
 mtdd.E057  MTDD_EMAIL_ACCOUNTS cannot be used
 """
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -115,8 +116,8 @@ def check_sites(**_: Any) -> Iterator[CheckMessage]:
 
 def check_email(**_: Any) -> Iterator[CheckMessage]:
     """What gives tenants their e-mail accounts is there if it is needed."""
-    used = class_of(settings.EMAIL_BACKEND)
-    if used is None or not issubclass(used, TenantEmailBackend):
+    used = [cls for cls in map(class_of, _email_backends()) if cls is not None]
+    if not any(issubclass(cls, TenantEmailBackend) for cls in used):
         return
     try:
         load_accounts()
@@ -127,6 +128,17 @@ def check_email(**_: Any) -> Iterator[CheckMessage]:
             "mtdd_router.mail.EmailAccount or None.",
             id="mtdd.E057",
         )
+
+
+def _email_backends() -> list[str]:
+    configured: Any = settings
+    # Since Django 6.1. To look at the setting before it is deprecated there.
+    if hasattr(configured, "MAILERS"):
+        return [mailer.get("BACKEND", "") for mailer in configured.MAILERS.values()]
+    if not configured.is_overridden("EMAIL_BACKEND"):
+        return []
+    with warnings.catch_warnings(action="ignore"):
+        return [configured.EMAIL_BACKEND]
 
 
 def _is_default(storage: object) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import django
 import pytest
 
 from mtdd_router import surroundings_checks, user_checks
@@ -87,7 +88,11 @@ def test_accounts_are_there_if_they_are_asked_for(
 ) -> None:
     settings.MTDD_EMAIL_ACCOUNTS = accounts
     assert ids(surroundings_checks.check_email) == []
-    settings.EMAIL_BACKEND = "mtdd_router.mail.TenantEmailBackend"
+    backend = "mtdd_router.mail.TenantEmailBackend"
+    if django.VERSION >= (6, 1):
+        settings.MAILERS = {"default": {"BACKEND": backend}, "smtp": {}}
+    else:
+        settings.EMAIL_BACKEND = backend
     assert ids(surroundings_checks.check_email) == expected
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import django
 import pytest
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
@@ -11,6 +12,7 @@ from mtdd_router import ConfigurationError, tenant_context
 from mtdd_router.mail import EmailAccount
 
 HERE = __name__
+BACKEND = "mtdd_router.mail.TenantEmailBackend"
 LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
 
 
@@ -20,7 +22,7 @@ class Server(BaseEmailBackend):
     sent: ClassVar[list[tuple[str, str, str]]] = []
 
     def __init__(self, host: str = "", password: str = "", **options: Any) -> None:
-        super().__init__(fail_silently=options.get("fail_silently", False))
+        super().__init__(**options)
         self.host = host
 
     def send_messages(self, email_messages: Any) -> int:
@@ -39,7 +41,10 @@ ACCOUNTS = {
 
 @pytest.fixture(autouse=True)
 def _configured(settings: Any) -> Iterator[None]:
-    settings.EMAIL_BACKEND = "mtdd_router.mail.TenantEmailBackend"
+    if django.VERSION >= (6, 1):
+        settings.MAILERS = {"default": {"BACKEND": BACKEND}}
+    else:
+        settings.EMAIL_BACKEND = BACKEND
     settings.DEFAULT_FROM_EMAIL = "project@example.com"
     settings.MTDD_EMAIL_ACCOUNTS = ACCOUNTS.get
     Server.sent.clear()
@@ -96,3 +101,17 @@ def test_a_wrong_setting_is_named_and_nothing_is_sent(settings: Any, wrong: Any)
     with pytest.raises(ConfigurationError, match="MTDD_EMAIL_ACCOUNTS"), tenant_context("abc"):
         mail.send_mail("hello", "text", None, ["to@example.org"])
     assert mail.outbox == []
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS came with Django 6.1")
+def test_any_mailer_may_be_the_tenants(settings: Any) -> None:
+    settings.MAILERS = {
+        "default": {"BACKEND": LOCMEM},
+        "tenants": {"BACKEND": BACKEND, "OPTIONS": {"host": "smtp.common"}},
+    }
+    settings.MTDD_EMAIL_ACCOUNTS = lambda tenant: EmailAccount(f"of@{tenant}", f"{HERE}.Server")
+    with tenant_context("abc"):
+        mail.send_mail("default", "text", None, ["to@example.org"])
+        mail.send_mail("hello", "text", None, ["to@example.org"], using="tenants")
+    assert [message.subject for message in mail.outbox] == ["default"]
+    assert Server.sent == [("smtp.common", "of@abc", "hello")]
