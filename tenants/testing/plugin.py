@@ -37,7 +37,7 @@ def mtdd_test_tenants(
     from tenants.testing.shards import stop_embedded
 
     with django_db_blocker.unblock():
-        test_tenants.begin()
+        test_tenants.begin(keep=django_db_keepdb)
     yield test_tenants
     if not django_db_keepdb:
         with django_db_blocker.unblock():

@@ -111,8 +111,10 @@ class TestTenants:
             for alias in sorted(wanted.difference(there)):
                 self._put_back(self._known[alias])
 
-    def begin(self) -> None:
+    def begin(self, *, keep: bool = False) -> None:
         """Take over the shards, once a process; what an earlier run left there goes.
+
+        When the process ends, so do the tenants, unless somebody is to *keep* them.
 
         Raises:
             ConfigurationError: if there is no shard, or no registry, for tests.
@@ -122,7 +124,8 @@ class TestTenants:
         mark = registry_mark()
         self._addresses = find_test_shards()
         self._pid, self._marks, self._known = os.getpid(), {mark}, {}
-        atexit.register(self._drop_at_exit)
+        if not keep:
+            atexit.register(self._drop_at_exit)
         for name, address in self._addresses.items():
             # Of a stack that has ended, or has other ports now.
             Tenant.objects.filter(shard__name=name).exclude(shard__address=address).delete()

@@ -34,7 +34,7 @@ class TenantRunnerMixin(DiscoverRunner):
         """Make the databases, and find the shards, before processes are started."""
         configured = super().setup_databases(**kwargs)
         if self._any:
-            test_tenants.begin()
+            test_tenants.begin(keep=self.keepdb)
         return configured
 
     def teardown_databases(self, old_config: Any, **kwargs: Any) -> None:
