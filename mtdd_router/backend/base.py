@@ -112,9 +112,11 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
         address = host if host.startswith("unix:") else f"{host}:{given.get('port', '')}"
         return DatabaseLocator(address, given["dbname"], token, tls)
 
-    @async_unsafe
     def ensure_connection(self) -> None:
-        """Open the connection unless it is; Django's tests forbid that here."""
+        """Open the connection unless it is; Django's tests forbid that here.
+
+        Called for each statement: it is Django's own that looks for a running event loop.
+        """
         if self.connection is not None or not self.tenant:
             super().ensure_connection()
             return
@@ -167,6 +169,11 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
         if self.tenant and callable(func):
             func = running_work().carried_into(self.tenant, func)
         super().on_commit(func, robust)
+
+    def check_constraints(self, table_names: Any = None) -> None:  # noqa: ARG002 - Django's
+        """Check deferred constraints, in one round trip; each test ends with it."""
+        with self.cursor() as cursor:
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
 
     def ensure_timezone(self) -> bool:
         """Declare the current time zone, which costs no statement outside a transaction."""
