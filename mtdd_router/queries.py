@@ -16,6 +16,8 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 
+from mtdd_router.conf import mtdd_settings
+from mtdd_router.context import TenantScope, current_tenant
 from mtdd_router.errors import CrossTenantError
 from mtdd_router.generated import give_role, tenant_class
 from mtdd_router.rows import NO_ROWS, aliases_in, name_of
@@ -100,9 +102,15 @@ class TenantCompiler(SQLCompiler):
         Raises:
             CrossTenantError: naming both tenants, if it holds anything of another.
         """
-        statement = super().as_sql(*args, **kwargs)
-        query: Any = self.query
         alias = self.connection.alias
+        if len(self.query.alias_map) > 1 and current_tenant() != alias:
+            # Joins along generic relations ask for the model's content type in the context.
+            home = alias if mtdd_settings.is_tenant_alias(alias) else None
+            with TenantScope(home):
+                statement = super().as_sql(*args, **kwargs)
+        else:
+            statement = super().as_sql(*args, **kwargs)
+        query: Any = self.query
         mine = query.mtdd_alias
         if (mine is not None and mine != alias) or query.mtdd_rows:
             check_query(query, alias)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client, override_settings
@@ -52,11 +53,17 @@ def xyz(_bookcase: None, tenant_named: Callable[[str], str]) -> str:
 @pytest.fixture
 def twins(abc: str, xyz: str) -> dict[str, User]:
     """A superuser of each tenant; both have the same id, name, address and password's hash."""
-    first = User(username="root", email="root@example.com", is_staff=True, is_superuser=True, pk=77)
-    first.set_password(PASSWORD)
     twins = {}
+    password = make_password(PASSWORD)
     for name in (abc, xyz):
-        first.save(using=name, force_insert=True)
+        User(
+            pk=77,
+            username="root",
+            email="root@example.com",
+            password=password,
+            is_staff=True,
+            is_superuser=True,
+        ).save(using=name, force_insert=True)
         twins[name] = User.objects.using(name).get(pk=77)
     return twins
 

@@ -141,9 +141,8 @@ class TestPermissions:
 
     @pytest.mark.parametrize("context", ["abc", "xyz", None])
     def test_are_those_of_the_users_own_tenant(
-        self, abc: str, xyz: str, ann: Any, settings: Any, context: str | None
+        self, abc: str, xyz: str, ann: Any, context: str | None
     ) -> None:
-        settings.AUTHENTICATION_BACKENDS = ["mtdd_router.auth_backends.ModelBackend"]
         tenants = {"abc": abc, "xyz": xyz}
         expected = {
             abc: {"bookcase.add_book", "bookcase.change_book"},
@@ -158,14 +157,6 @@ class TestPermissions:
                 again = User.objects.using(alias).get()
                 assert async_to_sync(again.aget_all_permissions)() == names
                 assert not ann[alias].has_perm("bookcase.view_book")
-
-    def test_in_the_users_own_tenant_djangos_backend_knows_as_well(
-        self, abc: str, xyz: str, ann: Any
-    ) -> None:
-        with tenant_context(abc), assert_no_tenant_leak():
-            assert ann[abc].get_all_permissions() == {"bookcase.add_book", "bookcase.change_book"}
-        with tenant_context(xyz), assert_no_tenant_leak():
-            assert ann[xyz].get_all_permissions() == {"bookcase.delete_book"}
 
     def test_whose_users_have_one_is_asked_in_a_tenant(self, abc: str, xyz: str, ann: Any) -> None:
         with tenant_context(abc):
