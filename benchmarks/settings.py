@@ -14,6 +14,8 @@ CANDIDATE = json.loads(os.environ["MTDD_BENCH_CANDIDATE"])
 
 SECRET_KEY = "only-for-a-benchmark"
 DEBUG = False
+# Each round makes the same tenants anew.
+MTDD_NAME_REST = 0.0
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 _kept = {"CONN_MAX_AGE": None, "DISABLE_SERVER_SIDE_CURSORS": CANDIDATE["kind"] == "pgbouncer"}

@@ -18,13 +18,16 @@ __all__ = ["let_rest", "require_rested"]
 
 def let_rest(name: str, tenant_key: int) -> None:
     """Keep *name*, in the transaction that takes it from its tenant, from any other tenant."""
-    now = timezone.now()
-    RestingName.objects.filter(until__lte=now).delete()
     if not mtdd_settings.name_rest:
         return
+    now = timezone.now()
+    RestingName.objects.filter(until__lte=now).delete()
     until = now + timedelta(seconds=mtdd_settings.name_rest)
-    RestingName.objects.update_or_create(
-        name=name, defaults={"tenant_key": tenant_key, "until": until}
+    RestingName.objects.bulk_create(
+        [RestingName(name=name, tenant_key=tenant_key, until=until)],
+        update_conflicts=True,
+        unique_fields=["name"],
+        update_fields=["tenant_key", "until"],
     )
 
 
