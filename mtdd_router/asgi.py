@@ -11,8 +11,10 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final, TypeAlias
 
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.urls import get_script_prefix, set_script_prefix
 
@@ -85,7 +87,7 @@ class TenantConnectionMiddleware:
             request = _request_of(scope)
             before = request.path_info
             try:
-                tenant = await self._rules.aresolve(request)
+                tenant = await self._resolve(request)
             except _REFUSED as error:
                 status = 400 if isinstance(error, DisallowedHost) else status_of(error)
                 logger.info("Refused a connection with %d: %s", status, error)
@@ -96,6 +98,15 @@ class TenantConnectionMiddleware:
                 root = get_script_prefix().rstrip("/")
             with self._rules.scope(request, tenant):
                 await self.app({**scope, "root_path": root, "tenant": tenant}, receive, send)
+
+    async def _resolve(self, request: HttpRequest) -> str | None:
+        # In a thread of its own, whose connections nobody else would close: Django does so at
+        # the end of a request, and this is none.
+        async with ThreadSensitiveContext():
+            try:
+                return await self._rules.aresolve(request)
+            finally:
+                await sync_to_async(connections.close_all)()
 
 
 def _request_of(scope: _Message) -> HttpRequest:

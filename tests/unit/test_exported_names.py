@@ -8,7 +8,11 @@ import django
 import pytest
 
 # It stands on django.tasks.
-FROM_DJANGO_6 = {"tenants.services.jobs.task"} if django.VERSION < (6, 0) else set()
+FROM_DJANGO_6 = (
+    {"mtdd_router.contrib.tasks", "tenants.services.jobs.task"}
+    if django.VERSION < (6, 0)
+    else set()
+)
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "mtdd_router",
