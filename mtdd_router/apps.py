@@ -22,6 +22,7 @@ class MTDDRouterConfig(AppConfig):
         from mtdd_router import (
             alias_caches,
             checks,
+            context_checks,
             files,
             managers,
             resolution_checks,
@@ -36,6 +37,7 @@ class MTDDRouterConfig(AppConfig):
         files.watch()
         alias_caches.watch()
         checks.register_checks()
+        context_checks.register_checks()
         resolution_checks.register_checks()
         surroundings_checks.register_checks()
         user_checks.register_checks()

@@ -36,7 +36,7 @@ from django.tasks.backends.base import BaseTaskBackend
 from django.tasks.backends.immediate import ImmediateBackend
 from django.utils.module_loading import import_string
 
-from mtdd_router.contrib.tasks import TenantTasks
+from mtdd_router.task_backends import TenantTasks
 
 numbers = itertools.count()
 

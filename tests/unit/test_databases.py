@@ -10,8 +10,9 @@ from django.db import connections
 from django.db.utils import ConnectionDoesNotExist, ConnectionHandler
 from django.test import override_settings
 
-from mtdd_router import ConfigurationError, InvalidTenantName, databases
+from mtdd_router import ConfigurationError, InvalidTenantName, databases, tenant_context
 from mtdd_router.backend.routes import note_closed, note_open
+from mtdd_router.context import TenantScope
 from mtdd_router.databases import Databases
 
 BAD_NAMES = [
@@ -163,3 +164,28 @@ def test_something_else_than_a_dict_of_dicts_is_refused(wrong: Any) -> None:
 def test_the_template_cannot_say_where_tenants_live(key: str) -> None:
     with pytest.raises(ConfigurationError, match=key):
         databases({"default": {}}, tenant={key: "x"})
+
+
+def test_only_items_and_only_of_the_running_request_say_that_a_tenant_is_atomic() -> None:
+    configured = databases(
+        {"default": {"ATOMIC_REQUESTS": False}}, tenant={"ATOMIC_REQUESTS": True}
+    )
+
+    def atomic() -> list[str]:
+        return [alias for alias, found in configured.items() if found.get("ATOMIC_REQUESTS")]
+
+    assert configured["abc"]["ATOMIC_REQUESTS"] is False
+    assert atomic() == []
+    with TenantScope("abc", atomic=lambda: True):
+        assert atomic() == ["abc"]
+        assert list(configured) == ["default"]
+        assert configured["abc"]["ATOMIC_REQUESTS"] is False
+        # Another tenant is not, nor one of code that the request has called.
+        with tenant_context("xyz"):
+            assert atomic() == []
+    for nobody in (
+        TenantScope("abc", atomic=lambda: False),
+        TenantScope(None, atomic=lambda: True),
+    ):
+        with nobody:
+            assert atomic() == []

@@ -9,7 +9,7 @@ import pytest
 
 # It stands on django.tasks.
 FROM_DJANGO_6 = (
-    {"mtdd_router.contrib.tasks", "tenants.services.jobs.task"}
+    {"mtdd_router.task_backends", "tenants.services.jobs.task"}
     if django.VERSION < (6, 0)
     else set()
 )

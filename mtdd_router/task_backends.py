@@ -1,4 +1,4 @@
-"""Tasks of Django's own framework (6.0 and newer) run in the tenant that enqueued them.
+"""Tasks of Django's framework run in the tenant that enqueued them; for Django 6.0 and newer.
 
 A task's arguments are all that each backend is sure to hand to its worker, so the tenant
 travels among them, and the task itself takes it out again. Invariants: the function never
