@@ -17,6 +17,8 @@
     mtdd.E015  TENANT_APPS is empty
     mtdd.W017  a deletion in a tenant would look for rows that are only on `default`
     mtdd.E018  MTDD_SHARD_TLS cannot be used
+    mtdd.E070  MTDD_SHARD_KEY cannot be used
+    mtdd.W071  MTDD_SHARD_KEY and MTDD_SHARD_TOKEN are both set
 
 Invariants: a check never raises for a wrong setting, and never queries a database.
 """
@@ -33,6 +35,7 @@ from django.db import models
 from django.utils.module_loading import import_string
 
 from mtdd_router.client.endpoint import TLS
+from mtdd_router.client.tokens import TokenSigner
 from mtdd_router.conf import label_of, mtdd_settings
 from mtdd_router.databases import Databases
 from mtdd_router.directory import load_registry
@@ -265,6 +268,7 @@ def check_values(**_: Any) -> Iterator[CheckMessage]:
             hint="Give the shard servers' data token, or an empty string for none.",
             id="mtdd.E011",
         )
+    yield from _check_shard_key()
     try:
         if (tls := TLS.of(mtdd_settings.shard_tls)) is not None:
             tls.context()
@@ -273,6 +277,24 @@ def check_values(**_: Any) -> Iterator[CheckMessage]:
             f"MTDD_SHARD_TLS: {exc}",
             hint="Give the paths of PEM files, {} for the system's authorities, or None.",
             id="mtdd.E018",
+        )
+
+
+def _check_shard_key() -> Iterator[CheckMessage]:
+    try:
+        if (signer := TokenSigner.of(mtdd_settings.shard_key)) is not None:
+            signer.token("check")
+    except ConfigurationError as exc:
+        yield Error(
+            f"MTDD_SHARD_KEY: {exc}",
+            hint='Give {"caller": name, "file": path of the key that mtdd_key made}, or None.',
+            id="mtdd.E070",
+        )
+    if mtdd_settings.shard_key is not None and mtdd_settings.shard_token:
+        yield checks.Warning(
+            "MTDD_SHARD_TOKEN and MTDD_SHARD_KEY are both set; the token is shown.",
+            hint="Take out the one that the shard servers do not know.",
+            id="mtdd.W071",
         )
 
 

@@ -121,6 +121,11 @@ class MTDDSettings:
         return _get("MTDD_SHARD_TOKEN", "")
 
     @property
+    def shard_key(self) -> Mapping[str, Any] | None:
+        """Who signs bearer tokens with which key, None for nobody (MTDD_SHARD_KEY)."""
+        return _get("MTDD_SHARD_KEY", cast(Mapping[str, Any] | None, None))
+
+    @property
     def shard_tls(self) -> Mapping[str, Any] | None:
         """The PEM files for TLS to shard servers, None for no TLS (MTDD_SHARD_TLS)."""
         return _get("MTDD_SHARD_TLS", cast(Mapping[str, Any] | None, None))

@@ -280,6 +280,7 @@ class Directory:
                 epoch=route.epoch,
                 state=TenantState(route.state),
                 key=route.key,
+                shard_id=sys.intern(route.shard_id),
             )
         with self._lock:
             if self._down:

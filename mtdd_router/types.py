@@ -112,6 +112,7 @@ class Route:
     epoch: int
     state: TenantState = TenantState.ACTIVE
     key: int = 0
+    shard_id: str = ""
 
 
 class Registry(Protocol):

@@ -17,7 +17,10 @@ from tenants.models import Tenant, TenantDomain, TenantRedirect
 
 __all__ = ["DatabaseRegistry"]
 
-_FIELDS: Final = ("name", "shard__name", "shard__address", "epoch", "state", "pk")
+_FIELDS: Final = (
+    *("name", "shard__name", "shard__address", "epoch", "state", "pk"),
+    "shard__shard_id",
+)
 _ROWS_AT_A_TIME: Final = 2000
 
 
@@ -89,8 +92,8 @@ class DatabaseRegistry:
 
 
 def _route(row: tuple[Any, ...]) -> Route:
-    tenant, shard, address, epoch, state, key = row
-    return Route(tenant, shard, address, epoch, TenantState(state), key)
+    tenant, shard, address, epoch, state, key, shard_id = row
+    return Route(tenant, shard, address, epoch, TenantState(state), key, shard_id or "")
 
 
 def _unavailable(what: str, exc: Error) -> RegistryUnavailable:

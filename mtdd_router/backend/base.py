@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.postgresql import base as postgresql
 from django.utils.asyncio import async_unsafe
+from django.views.decorators.debug import sensitive_variables
 
 from mtdd_router import dbapi
 from mtdd_router.backend.client import DatabaseClient
@@ -23,12 +24,13 @@ from mtdd_router.backend.routes import note_closed, note_created, note_open, ope
 from mtdd_router.backend.work import running_work
 from mtdd_router.client.endpoint import TLS
 from mtdd_router.client.location import Locator
+from mtdd_router.client.tokens import TokenSigner
 
 __all__ = ["DatabaseWrapper"]
 
 # Of what Django's backend makes of OPTIONS, psycopg's part; the rest is for libpq.
 _FOR_PSYCOPG: Final = ("context", "cursor_factory", "prepare_threshold")
-_OWN_OPTIONS: Final = ("tenant", "token", "tls", "connect_timeout", "statement_timeout")
+_OWN_OPTIONS: Final = ("tenant", "token", "key", "tls", "connect_timeout", "statement_timeout")
 _FROM_DJANGO: Final = frozenset(
     (*_FOR_PSYCOPG, *_OWN_OPTIONS, "dbname", "host", "port", "user", "password", "client_encoding")
 )
@@ -40,6 +42,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
     OPTIONS, besides those of Django's own backend that do not concern libpq:
         tenant: the tenant's name; ``databases()`` sets it.
         token: the shard server's bearer token; default MTDD_SHARD_TOKEN.
+        key: who signs tokens with which key, as MTDD_SHARD_KEY, which is the default.
         tls: the PEM files for TLS, as MTDD_SHARD_TLS, which is the default.
         connect_timeout: how long to try to reach the shard server, in seconds;
             default MTDD_CONNECT_TIMEOUT.
@@ -59,6 +62,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
             note_created(alias)
             wrapper_made.send(DatabaseWrapper, connection=self)
 
+    @sensitive_variables("given")
     def get_connection_params(self) -> dict[str, Any]:
         """Return the arguments of ``dbapi.connect``.
 
@@ -75,10 +79,8 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
                 f"OPTIONS of the database {self.alias!r} cannot have {', '.join(unknown)}: "
                 "the shard server makes the connections to PostgreSQL. Configure it there."
             )
-        token = given.get("token", getattr(settings, "MTDD_SHARD_TOKEN", ""))
-        tls = TLS.of(given.get("tls", getattr(settings, "MTDD_SHARD_TLS", None)))
         return {
-            "locator": self._locator(given, token, tls),
+            "locator": self._locator(given),
             # One name for all tenants, so that they use each other's loopbacks again.
             "database": "tenants" if self.tenant else given["dbname"],
             "settings": {"TimeZone": self.timezone_name} if self.timezone_name else {},
@@ -100,9 +102,13 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
             options["pool"] = {"connection_class": PooledConnection, **given}
         return super().pool
 
-    def _locator(self, given: dict[str, Any], token: str, tls: TLS | None) -> Locator:
+    @sensitive_variables("given", "token")
+    def _locator(self, given: dict[str, Any]) -> Locator:
+        token = given.get("token", getattr(settings, "MTDD_SHARD_TOKEN", ""))
+        tls = TLS.of(given.get("tls", getattr(settings, "MTDD_SHARD_TLS", None)))
+        signer = TokenSigner.of(given.get("key", getattr(settings, "MTDD_SHARD_KEY", None)))
         if self.tenant:
-            return TenantLocator(self.tenant, token, tls)
+            return TenantLocator(self.tenant, token, tls, signer)
         host = given.get("host", "")
         if not host:
             raise ImproperlyConfigured(
@@ -110,7 +116,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
                 "address, or HOST to unix:/path."
             )
         address = host if host.startswith("unix:") else f"{host}:{given.get('port', '')}"
-        return DatabaseLocator(address, given["dbname"], token, tls)
+        return DatabaseLocator(address, given["dbname"], token, tls, signer)
 
     def ensure_connection(self) -> None:
         """Open the connection unless it is; Django's tests forbid that here.

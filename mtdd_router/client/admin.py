@@ -61,6 +61,12 @@ class ShardAdmin:
         self._endpoint = endpoint or Endpoint(address, shard, token, tls)
         self._timeout = timeout
 
+    def identity(self) -> str:
+        """Return the shard's id, which signed tokens name; no permission is needed."""
+        request = admin_pb.GetIdentityRequest()
+        answer = self._call("GetIdentity", request, admin_pb.GetIdentityResponse)
+        return str(answer.shard_id)
+
     def info(self, *, size: bool = False) -> ShardInfo:
         """Return what the server tells of itself and its PostgreSQL.
 

@@ -5,9 +5,10 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
+from mtdd_router.client.tokens import TokenSigner
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.wire.address import Address
 
@@ -85,25 +86,37 @@ class Endpoint:
         shard: the shard's name, for messages.
         token: the bearer token, or empty.
         tls: None for no TLS.
+        signer: signs bearer tokens if *token* is empty; or None.
+        shard_id: the shard's identity, which signed tokens name; without it none is shown.
     """
 
     address: str
     shard: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)
     tls: TLS | None = None
+    signer: TokenSigner | None = None
+    shard_id: str = ""
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """The metadata that each call carries.
 
         Raises:
-            ConfigurationError: if the token cannot be one.
+            ConfigurationError: if the token cannot be one, or would be shown to a network.
         """
-        if not self.token:
+        token = self.token
+        if not token and self.signer is not None and self.shard_id:
+            token = self.signer.token(self.shard_id)
+        if not token:
             return ()
-        if not (self.token.isascii() and self.token.isprintable()):
+        if not (token.isascii() and token.isprintable()):
             raise ConfigurationError("A shard server's token holds printable ASCII only.")
-        return (("authorization", f"Bearer {self.token}"),)
+        if self.tls is None and not Address.parse(self.address).is_local:
+            raise ConfigurationError(
+                f"The token for {self.address} would travel unencrypted, for everybody on the "
+                "way to see: set MTDD_SHARD_TLS."
+            )
+        return (("authorization", f"Bearer {token}"),)
 
 
 def connect(address: Address, tls: TLS | None, deadline: float) -> socket.socket:

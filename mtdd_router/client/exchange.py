@@ -33,6 +33,7 @@ _QUERY: Final = ord("Q")
 _COPY: Final = frozenset(map(ord, "dcf"))
 _ENDINGS: Final = {b"COMMIT": b"COMMIT", b"ROLLBACK": b"ROLLBACK"}
 _OUTCOME_TRIES: Final = 5
+_HELD: Final = "settings, temporary tables, locks, prepared statements"
 _STALE: Final = frozenset((pb.REASON_STALE_EPOCH, pb.REASON_TENANT_NOT_HERE))
 
 
@@ -346,6 +347,7 @@ class Exchange:
         """
         session, location, request = self._session, self._location, self._request
         assert session is not None and location is not None  # noqa: PT018
+        held = self.pinned
         self._session = None
         self.inflight = self.pinned = False
         endpoint = location.endpoint
@@ -368,6 +370,9 @@ class Exchange:
                     "look before doing the work again."
                 )
             )
+        if held and not self._in_transaction:
+            # Sent again elsewhere, it would run without what the session held.
+            self._break(errors.ShardUnavailable(f"{reason} What it held is lost: {_HELD}."))
         if request is None or request.HasField("copy") or self._answered_some:
             self._break(errors.ShardUnavailable(f"{reason} The answer was cut off."))
         if outcome in (service_pb.OUTCOME_FAILED, service_pb.OUTCOME_NOT_RECEIVED):

@@ -19,6 +19,16 @@ SCHEMA_DETAIL_APPLIED: SchemaDetail
 SCHEMA_DETAIL_FINGERPRINT: SchemaDetail
 SCHEMA_DETAIL_FACTS: SchemaDetail
 
+class GetIdentityRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetIdentityResponse(_message.Message):
+    __slots__ = ("shard_id",)
+    SHARD_ID_FIELD_NUMBER: _ClassVar[int]
+    shard_id: str
+    def __init__(self, shard_id: _Optional[str] = ...) -> None: ...
+
 class GetInfoRequest(_message.Message):
     __slots__ = ("size",)
     SIZE_FIELD_NUMBER: _ClassVar[int]

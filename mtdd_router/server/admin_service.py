@@ -19,14 +19,15 @@ from psycopg.conninfo import make_conninfo
 from mtdd_router.errors import InvalidTenantName
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.server.admin_connections import AdminConnections
-from mtdd_router.server.auth import Authorize, Permission
-from mtdd_router.server.calls import CallContext
+from mtdd_router.server.auth import Authority, Grant, Permission
+from mtdd_router.server.calls import CallContext, CallRefused
 from mtdd_router.server.config import ADMIN_CONNECTIONS, ServerConfig
 from mtdd_router.server.control import AsyncConnection, connect
 from mtdd_router.server.identifiers import InvalidIdentifier
 from mtdd_router.server.inventory import Inventory
 from mtdd_router.server.logs import describe, get_logger
 from mtdd_router.server.namespaces import AlreadyExists, Namespaces, NotPossible
+from mtdd_router.server.peers import RelayedPeers
 from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.schemas import Schemas
 from mtdd_router.server.script_parts import SchemaDiffers
@@ -86,7 +87,8 @@ class ShardAdminService:
     Args:
         config: the server's settings.
         placements: this worker's cache, told of changes.
-        authorize: returns the permissions of a call.
+        authority: tells what a call may do.
+        peers: who is behind the connections that are relayed here.
         logins: how tenants with strict isolation log in.
         pool_size: the bound on this worker's backend connections.
         load: tells how many are in use.
@@ -96,7 +98,8 @@ class ShardAdminService:
         self,
         config: ServerConfig,
         placements: PlacementTable,
-        authorize: Authorize,
+        authority: Authority,
+        peers: RelayedPeers,
         logins: TenantLogins,
         *,
         pool_size: int,
@@ -104,7 +107,8 @@ class ShardAdminService:
     ) -> None:
         self._config = config
         self._placements = placements
-        self._authorize = authorize
+        self._authority = authority
+        self._peers = peers
         self._logins = logins
         self._pool_size = pool_size
         self._load = load
@@ -120,6 +124,14 @@ class ShardAdminService:
     async def close(self) -> None:
         """Close what is kept open between calls."""
         await self._connections.close()
+
+    async def GetIdentity(  # noqa: N802 - the names are the protocol's
+        self, _request: admin_pb.GetIdentityRequest, context: CallContext
+    ) -> admin_pb.GetIdentityResponse:
+        """Tell which shard this is, to anybody: a token has to name it."""
+        if not self._authority.shard_id:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "PostgreSQL has not told it yet.")
+        return admin_pb.GetIdentityResponse(shard_id=self._authority.shard_id)
 
     async def GetInfo(  # noqa: N802 - the names are the protocol's
         self, request: admin_pb.GetInfoRequest, context: CallContext
@@ -277,7 +289,7 @@ class ShardAdminService:
 
         A call that runs *alone* waits for others of its kind.
         """
-        await self._require_admin(context)
+        caller = (await self._require_admin(context)).caller
         started = asyncio.get_running_loop().time()
         failure = ""
         try:
@@ -299,24 +311,25 @@ class ShardAdminService:
         finally:
             log.info(
                 "admin_call",
+                caller=caller,
                 method=method,
                 tenant=tenant,
                 duration_ms=round((asyncio.get_running_loop().time() - started) * 1000, 3),
                 **({"failure": failure} if failure else {}),
             )
 
-    async def _require_admin(self, context: CallContext) -> None:
-        permissions = self._authorize(tuple(context.invocation_metadata() or ()))
-        if not permissions:
-            await context.abort(
-                grpc.StatusCode.UNAUTHENTICATED,
-                "The token is missing or wrong; show the shard server's admin token.",
-            )
-        if Permission.ADMIN not in permissions:
+    async def _require_admin(self, context: CallContext) -> Grant:
+        metadata = tuple(context.invocation_metadata() or ())
+        try:
+            grant = self._authority.authorize(metadata, self._peers.of(context.peer()))
+        except CallRefused as exc:
+            return await context.abort(grpc.StatusCode[exc.code.name], exc.message)
+        if Permission.ADMIN not in grant.permissions:
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED,
-                "This token may not administer the shard; show its admin token.",
+                f"Caller {grant.caller!r} may not administer the shard.",
             )
+        return grant
 
 
 def _status(exc: Exception) -> grpc.StatusCode:

@@ -13,7 +13,7 @@ from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.server.admin_service import ShardAdminService
-from mtdd_router.server.auth import make_authorize
+from mtdd_router.server.auth import Authority
 from mtdd_router.server.bootstrap import PLACEMENT_CHANNEL, bootstrap
 from mtdd_router.server.calls import Method
 from mtdd_router.server.config import ServerConfig
@@ -22,6 +22,7 @@ from mtdd_router.server.front import Front
 from mtdd_router.server.handlers import service_handler
 from mtdd_router.server.health import HealthReporter, add_reflection
 from mtdd_router.server.logs import get_logger
+from mtdd_router.server.peers import RelayedPeers
 from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.pool import BackendPool
 from mtdd_router.server.requirements import check_rights
@@ -32,6 +33,7 @@ from mtdd_router.server.siblings import Siblings
 from mtdd_router.server.streams import CallStreams
 from mtdd_router.server.targets import Targets
 from mtdd_router.server.tenant_logins import TenantLogins
+from mtdd_router.server.tenure import Tenure
 from mtdd_router.server.unary import unary_methods
 from mtdd_router.server.version import server_version
 from mtdd_router.wire.address import Address
@@ -42,6 +44,7 @@ _SHARD: Final = service_pb.DESCRIPTOR.services_by_name["ShardService"]
 _ADMIN: Final = admin_pb.DESCRIPTOR.services_by_name["ShardAdminService"]
 # What is being written when the drain ends may still arrive.
 _LAST_WORDS: Final = 0.2
+_BACKSTOP: Final = 30.0
 
 log = get_logger(__name__)
 
@@ -98,7 +101,9 @@ class _Worker:
         self._config = config
         self._worker = worker
         dsn = config.postgres
-        authorize = make_authorize(config)
+        self._authority = Authority(config)
+        self._tenure = Tenure(self._authority, config)
+        peers = RelayedPeers(folder, worker)
         self._control = ControlConnection(
             config.dsn.get_secret_value(),
             channel=PLACEMENT_CHANNEL,
@@ -120,15 +125,23 @@ class _Worker:
         self._sessions = Sessions(
             self._pool,
             Targets(placements, dsn.database, config.extension_schema, guards_strict=guards_strict),
-            authorize,
+            self._authority,
+            self._tenure,
             worker=worker,
             queue_timeout=config.queue_timeout,
+            statements=config.statements_per_session,
             version=server_version(),
         )
         self._siblings = Siblings(folder, worker, config.workers)
-        self._service = ShardService(self._sessions, self._siblings)
+        self._service = ShardService(self._sessions, self._siblings, peers)
         self._admin = ShardAdminService(
-            config, placements, authorize, self._logins, pool_size=self._pool.size, load=self._load
+            config,
+            placements,
+            self._authority,
+            peers,
+            self._logins,
+            pool_size=self._pool.size,
+            load=self._load,
         )
         self._streams = CallStreams(
             {
@@ -140,7 +153,9 @@ class _Worker:
             }
         )
         self._socket = worker_socket(folder, worker)
-        self._front = Front(config, self._socket, self._streams.take_over, self._streams.paths)
+        self._front = Front(
+            config, self._socket, self._streams.take_over, self._streams.paths, peers
+        )
 
     async def serve(
         self, addresses: Sequence[Address], shutdown: Shutdown, on_ready: Callable[[], None]
@@ -152,6 +167,7 @@ class _Worker:
                 tasks.create_task(self._control.run()),
                 tasks.create_task(self._health.run()),
                 tasks.create_task(self._streams.watch()),
+                tasks.create_task(self._tenure.watch()),
             ]
             # The first answer about health is then the right one.
             await self._control.attempted()
@@ -174,7 +190,8 @@ class _Worker:
 
     async def _prepare(self, connection: AsyncConnection) -> None:
         await check_rights(connection, self._config)
-        await bootstrap(connection, self._config.extension_schema)
+        shard_id = await bootstrap(connection, self._config.extension_schema)
+        self._authority.shard_id = str(shard_id)
         await self._logins.prepare(connection)
 
     async def _drain(self, shutdown: Shutdown) -> None:
@@ -218,10 +235,12 @@ async def _first(*awaitables: Awaitable[Any]) -> None:
 
 def _session_settings(config: ServerConfig) -> dict[str, str]:
     """Return the startup parameters of backend connections; what resets return to."""
+    idle = config.idle_in_transaction_timeout
     return {
         "statement_timeout": f"{round(config.statement_timeout * 1000)}ms",
+        # The limit is ``tenure``'s; should this process hang, locks are released all the same.
         "idle_in_transaction_session_timeout": (
-            f"{round(config.idle_in_transaction_timeout * 1000)}ms"
+            f"{round((idle + _BACKSTOP) * 1000) if idle else 0}ms"
         ),
     }
 

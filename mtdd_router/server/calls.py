@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.message import Message
 
 from mtdd_router.pb import messages_pb2 as pb
+from mtdd_router.server.peers import Peer
 from mtdd_router.wire.status import StatusCode
 
 __all__ = ["Call", "CallContext", "CallRefused", "Metadata", "Method", "SessionCall"]
@@ -32,6 +33,9 @@ class CallContext(Protocol):
     def invocation_metadata(self) -> Metadata | None:
         """Return what the client sent with the call."""
 
+    def peer(self) -> str | Peer:
+        """Return who calls, or the address that ``RelayedPeers`` knows."""
+
     async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         """End the call with a status other than OK, by raising."""
 
@@ -45,6 +49,10 @@ class Call(Protocol[Request_co, Response_contra]):
     @property
     def metadata(self) -> Metadata:
         """What the client sent with the call."""
+
+    @property
+    def peer(self) -> Peer:
+        """What TLS has proved of the client."""
 
     async def read(self) -> Request_co | None:
         """Return the next request, or None if the client will send no more.

@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from mtdd_router.errors import ConfigurationError
+from mtdd_router.server.callers import load_callers
 from mtdd_router.server.postgres.dsn import Dsn
 from mtdd_router.wire.address import Address
 
@@ -35,8 +36,10 @@ ADMIN_CONNECTIONS: Final = 2
 # Beside those, one listens to placement changes and looks placements up.
 _OWN_CONNECTIONS: Final = ADMIN_CONNECTIONS + 1
 _PREFIX: Final = "MTDD_SHARD_"
-# The client's token, which a Django project may keep in the same environment.
-_CLIENT_VARIABLES: Final = frozenset({"MTDD_SHARD_TOKEN"})
+# The client's, which a Django project may keep in the same environment.
+_CLIENT_VARIABLES: Final = frozenset(
+    {"MTDD_SHARD_TOKEN", "MTDD_SHARD_CALLER", "MTDD_SHARD_KEY_FILE"}
+)
 _MAX_MESSAGE_BYTES: Final = 1 << 30
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -104,6 +107,19 @@ class ServerConfig(BaseModel):
     idle_in_transaction_timeout: Seconds = Field(
         0.0, description="longest pause inside a transaction, in seconds; 0: no limit"
     )
+    idle_timeout: Seconds = Field(
+        3600.0,
+        description="longest pause of a session outside of transactions, in seconds; 0: no limit",
+    )
+    sessions_per_caller: int = Field(
+        10_000, ge=0, description="sessions of one caller in a worker at most; 0: no limit"
+    )
+    statements_per_session: int = Field(
+        0,
+        ge=0,
+        description="statements of a session at most, after which clients open another; in a "
+        "transaction it fails; 0: no limit",
+    )
     drain_timeout: Seconds = Field(
         30.0, description="how long running transactions may take at shutdown, in seconds"
     )
@@ -115,17 +131,37 @@ class ServerConfig(BaseModel):
         "value",
     )
     data_token: SecretStr | None = Field(
-        None, description="bearer token of callers that run statements on tenants"
+        None,
+        description="bearer token of callers that run statements on tenants; a flag shows in the "
+        "list of processes, so give it by environment or file",
     )
     admin_token: SecretStr | None = Field(
-        None, description="bearer token of callers that may also administer"
+        None, description="bearer token of callers that may also administer; give it likewise"
+    )
+    callers: ReadableFile = Field(
+        None,
+        description="TOML file of callers: the keys that sign their tokens, their certificates' "
+        "names, and what each may do; it is read again when it changes (docs/access.md)",
+    )
+    token_lifetime: Seconds = Field(
+        3600.0, gt=0, description="longest life of a signed token, in seconds"
+    )
+    clock_skew: Seconds = Field(
+        60.0, description="how far the clocks of callers may be off, in seconds"
+    )
+    token_grace: Seconds = Field(
+        3600.0,
+        description="how long a transaction may go on when its caller's token has expired, in "
+        "seconds",
     )
     tls_certificate: ReadableFile = Field(None, description="PEM file of the server's certificate")
     tls_key: ReadableFile = Field(None, description="PEM file of its private key")
     tls_client_ca: ReadableFile = Field(
         None, description="PEM file of the authorities whose client certificates are demanded"
     )
-    reflection: bool = Field(True, description="answer gRPC server reflection")
+    reflection: bool = Field(
+        False, description="answer gRPC server reflection, which tells anybody what there is"
+    )
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least severe events to log"
@@ -136,7 +172,12 @@ class ServerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        problems = [*self._pool_problems(), *self._exposure_problems(), *self._token_problems()]
+        problems = [
+            *self._pool_problems(),
+            *self._exposure_problems(),
+            *self._token_problems(),
+            *self._callers_problems(),
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -171,10 +212,10 @@ class ServerConfig(BaseModel):
                     f"address: {self.address} can be reached from other machines, which needs "
                     "tls_certificate and tls_key; or listen on 127.0.0.1 or unix:/path"
                 )
-            if not self.has_tokens and self.tls_client_ca is None:
+            if not self.has_tokens and self.callers is None and self.tls_client_ca is None:
                 problems.append(
                     f"admin_token: {self.address} can be reached from other machines, so set "
-                    "data_token and admin_token, or tls_client_ca"
+                    "callers, or data_token and admin_token, or tls_client_ca"
                 )
         return problems
 
@@ -213,6 +254,17 @@ class ServerConfig(BaseModel):
         if len(values) == 2 and len(set(values.values())) == 1:
             problems.append("admin_token: must differ from data_token")
         return problems
+
+    def _callers_problems(self) -> list[str]:
+        if self.callers is None:
+            return []
+        try:
+            callers = load_callers(self.callers)
+        except ConfigurationError as exc:
+            return str(exc).splitlines()
+        if callers.certificates and self.tls_client_ca is None:
+            return ["tls_client_ca: callers are to be known by certificates, so set it"]
+        return []
 
     @property
     def listen_address(self) -> Address:

@@ -2,13 +2,15 @@
 
 Invariants: a statement runs only on a connection that is set to its profile, or in the
 same Sync as the switch to it; a switch never shares a transaction with BEGIN, since a
-rollback would undo it.
+rollback would undo it; nor with the statement where the switch is to or from reading
+only, which holds for the next transaction.
 """
 
 from typing import Final, NoReturn
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.server.pool import Backend
+from mtdd_router.server.read_only import READ_ONLY_SETTING
 from mtdd_router.server.requests import (
     BEGIN_REPLIES,
     begin_messages,
@@ -43,6 +45,9 @@ async def send(
     if backend.batch_open and (request.begin or not request.HasField("batch")):
         # After an error PostgreSQL would pass over it, and never answer.
         raise ValueError("A batch is open; it ends with a Sync.")
+    if resolved.read_only and not backend.in_transaction and not _reads_only(backend):
+        # A function may have set it; the next transaction could write.
+        backend.profile = None
     if request.HasField("batch"):
         await _send_batch(backend, resolved, request)
     elif known.parsed or not resolved.guarded:
@@ -87,7 +92,7 @@ async def _send_statement(
         backend.send(frontend.simple_query(text), syncs=1)
     elif known.fusable and switched:
         backend.send(begin_messages(begin) + one_statement(text), syncs=1, prelude=1)
-    elif known.fusable and not begin:
+    elif known.fusable and not begin and not resolved.read_only and not _reads_only(backend):
         before, commands = backend.start_switch(resolved.profile)
         backend.send(before + one_statement(text), syncs=1, prelude=commands)
     else:
@@ -144,4 +149,12 @@ async def _switch(backend: Backend, resolved: Resolved) -> None:
     backend.send(before + frontend.SYNC, syncs=1, prelude=commands)
     await backend.complete()
     check_switch(backend)
+    if resolved.read_only and not _reads_only(backend):
+        raise SwitchFailed("its transactions do not become read-only")
     backend.profile = resolved.profile
+
+
+def _reads_only(backend: Backend) -> bool:
+    """Whether the next transaction may only read; PostgreSQL reports each change of that."""
+    name, value = READ_ONLY_SETTING
+    return backend.parameters.get(name) == value

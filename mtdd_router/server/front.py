@@ -19,6 +19,7 @@ from typing import Final, cast
 
 from mtdd_router.server.address import AddressInUse, only_ipv6
 from mtdd_router.server.config import ServerConfig
+from mtdd_router.server.peers import RelayedPeers, peer_of
 from mtdd_router.server.relay import Relay
 from mtdd_router.wire.address import Address
 from mtdd_router.wire.grpc_stream import ONE_CALL_HEADER, ServerStream
@@ -48,15 +49,22 @@ class Front:
         grpc_path: the unix socket of this process's gRPC server.
         take_over: serves the connection of one call.
         paths: what can be called so.
+        peers: where the gRPC server learns who is behind a connection.
     """
 
     def __init__(
-        self, config: ServerConfig, grpc_path: Path, take_over: TakeOver, paths: Collection[str]
+        self,
+        config: ServerConfig,
+        grpc_path: Path,
+        take_over: TakeOver,
+        paths: Collection[str],
+        peers: RelayedPeers,
     ) -> None:
         self.max_message_bytes = config.max_message_bytes
         self.take_over = take_over
         self.paths = paths
         self._grpc_path = str(grpc_path)
+        self._peers = peers
         self._tls = _tls_context(config)
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
@@ -109,9 +117,10 @@ class Front:
     def relay(self, transport: asyncio.Transport, received: bytes) -> None:
         """Pass a connection on to the gRPC server."""
         transport.pause_reading()
-        relay = Relay(transport, received)
+        relay = Relay(transport, received, self._peers)
+        peer = peer_of(transport.get_extra_info("peercert"))
         transport.set_protocol(relay)
-        task = asyncio.get_running_loop().create_task(relay.connect(self._grpc_path))
+        task = asyncio.get_running_loop().create_task(relay.connect(self._grpc_path, peer))
         self._relays.add(task)
         task.add_done_callback(self._relays.discard)
 

@@ -6,9 +6,11 @@ it knew where the connection goes, and the gRPC server has not sent those.
 """
 
 import asyncio
+from collections.abc import Callable
 from struct import Struct
 from typing import Final, cast
 
+from mtdd_router.server.peers import Peer, RelayedPeers
 from mtdd_router.wire.http2 import PREFACE
 
 __all__ = ["Relay"]
@@ -23,20 +25,27 @@ class Relay(asyncio.Protocol):
     Args:
         transport: the client's, while reading from it is paused.
         received: what was read from it so far, from the preface on.
+        peers: where the gRPC server learns who that is.
     """
 
-    def __init__(self, transport: asyncio.Transport, received: bytes) -> None:
+    def __init__(self, transport: asyncio.Transport, received: bytes, peers: RelayedPeers) -> None:
         self._transport = transport
         self._received = received
         self._far: _FarSide | None = None
         self._unacknowledged: _FirstAcknowledgement | None = _FirstAcknowledgement()
         self._lost = False
+        self._peers = peers
+        self._name = ""
 
-    async def connect(self, path: str) -> None:
-        """Connect to the gRPC server at the unix socket *path*, and begin."""
+    async def connect(self, path: str, peer: Peer) -> None:
+        """Connect to the gRPC server at the unix socket *path* for *peer*, and begin."""
         loop = asyncio.get_running_loop()
         try:
-            _, far = await loop.create_unix_connection(lambda: _FarSide(self._transport), path)
+            with self._peers.named(peer) as (connection, self._name):
+                await loop.sock_connect(connection, path)
+                _, far = await loop.create_unix_connection(
+                    lambda: _FarSide(self._transport, self._forget), sock=connection
+                )
         except OSError:
             self._transport.abort()
             return
@@ -76,14 +85,18 @@ class Relay(asyncio.Protocol):
         if self._far is not None:
             self._far.transport.close()
 
+    def _forget(self) -> None:
+        self._peers.forget(self._name)
+
 
 class _FarSide(asyncio.Protocol):
     """The gRPC server's side."""
 
     transport: asyncio.Transport
 
-    def __init__(self, near: asyncio.Transport) -> None:
+    def __init__(self, near: asyncio.Transport, closed: Callable[[], None]) -> None:
         self._near = near
+        self._closed = closed
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -104,6 +117,7 @@ class _FarSide(asyncio.Protocol):
         self._near.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._closed()
         self._near.close()
 
 

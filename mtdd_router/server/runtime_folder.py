@@ -8,23 +8,30 @@ it). What a killed server left is removed by the next one.
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["runtime_folder", "worker_socket"]
+__all__ = ["runtime_folder", "worker_secret", "worker_socket"]
 
 _PREFIX: Final = "mtdd-shard-"
 # The smallest sun_path of the systems that Python runs on, macOS's, less its end.
 _SOCKET_PATH_BYTES: Final = 103
 _RANDOM_BYTES: Final = 8
+_KNOWN_TO_WORKERS: Final = "workers"
 
 
 def worker_socket(folder: Path, worker: int) -> Path:
     """Return the path of the socket of *worker*, from 0."""
     return folder / f"worker-{worker}.sock"
+
+
+def worker_secret(folder: Path) -> str:
+    """Return what the workers of one server know, and nobody else."""
+    return (folder / _KNOWN_TO_WORKERS).read_text(encoding="ascii")
 
 
 @contextlib.contextmanager
@@ -34,6 +41,7 @@ def runtime_folder() -> Iterator[Path]:
     _remove_abandoned(base)
     folder, lock = _make(base)
     try:
+        (folder / _KNOWN_TO_WORKERS).write_text(secrets.token_hex(32), encoding="ascii")
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,7 @@ Handlers check, delegate, and map errors; the work is in ``sessions`` and ``sess
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -13,6 +14,7 @@ from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.server import session as one
 from mtdd_router.server.calls import CallRefused, Metadata
 from mtdd_router.server.execute import execute
+from mtdd_router.server.peers import Peer, RelayedPeers
 from mtdd_router.server.sessions import Sessions
 from mtdd_router.server.siblings import Siblings
 from mtdd_router.wire.framing import messages
@@ -45,45 +47,41 @@ class ShardService:
     Args:
         sessions: the sessions of this worker.
         siblings: the other workers, who have sessions of their own.
+        peers: who is behind the connections that are relayed here.
     """
 
-    def __init__(self, sessions: Sessions, siblings: Siblings) -> None:
+    def __init__(self, sessions: Sessions, siblings: Siblings, peers: RelayedPeers) -> None:
         self._sessions = sessions
         self._siblings = siblings
+        self._peers = peers
 
     @_refusing
     async def Session(self, _requests: object, context: Context) -> None:  # noqa: N802 - the protocol's
         """Run one session."""
-        await self._sessions.serve(_GrpcCall(context))
+        await self._sessions.serve(_GrpcCall(context, self._peers.of(context.peer())))
 
     @_refusing
     async def Execute(  # noqa: N802 - the protocol's
         self, request: service_pb.ExecuteRequest, context: Context
     ) -> service_pb.ExecuteResponse:
         """Run one statement in a transaction of its own."""
-        session = self._sessions.open(_metadata(context))
-        try:
+        async with self._open(context) as session:
             return await execute(session, request)
-        finally:
-            self._sessions.end_later(session)
 
     @_refusing
     async def Listen(self, request: service_pb.ListenRequest, context: Context) -> None:  # noqa: N802 - the protocol's
         """Stream the notifications of one channel."""
-        session = self._sessions.open(_metadata(context))
-        try:
+        async with self._open(context) as session:
             await self._listen(session, request, context)
-        finally:
-            self._sessions.end_later(session)
 
     @_refusing
     async def Cancel(  # noqa: N802 - the protocol's
         self, request: service_pb.CancelRequest, context: Context
     ) -> service_pb.CancelResponse:
         """Cancel a running request."""
-        self._sessions.authorize(_metadata(context))
+        self._authorize(context)
         if (sibling := self._siblings.holding(request.session_id)) is not None:
-            return await sibling.cancel(request, _metadata(context))
+            return await sibling.cancel(request)
         found = await self._sessions.cancel(request.session_id, request.serial)
         return service_pb.CancelResponse(found=found)
 
@@ -92,13 +90,26 @@ class ShardService:
         self, request: service_pb.OutcomeRequest, context: Context
     ) -> service_pb.OutcomeResponse:
         """Tell what became of a request."""
-        self._sessions.authorize(_metadata(context))
+        self._authorize(context)
         if (sibling := self._siblings.holding(request.session_id)) is not None:
-            return await sibling.outcome(request, _metadata(context))
+            return await sibling.outcome(request)
         outcome = self._sessions.outcome(request.session_id, request.serial)
         return service_pb.OutcomeResponse(outcome=outcome)
 
     # internals
+
+    def _open(self, context: Context) -> AbstractAsyncContextManager[one.Session]:
+        return self._sessions.opened(_metadata(context), self._peers.of(context.peer()))
+
+    def _authorize(self, context: Context) -> None:
+        """Let the call of a caller pass, or of another worker.
+
+        Raises:
+            CallRefused: if it is neither.
+        """
+        metadata = _metadata(context)
+        if not self._siblings.passed_on(metadata):
+            self._sessions.authorize(metadata, self._peers.of(context.peer()))
 
     async def _listen(
         self, session: one.Session, request: service_pb.ListenRequest, context: Context
@@ -130,8 +141,9 @@ class ShardService:
 class _GrpcCall:
     """A Session call that gRPC's server carries."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, peer: Peer) -> None:
         self._context = context
+        self.peer = peer
         self.metadata = _metadata(context)
         self.write = context.write
 

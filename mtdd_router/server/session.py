@@ -9,18 +9,19 @@ the target's profile; what is in doubt at the end is closed, not reused.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
-from mtdd_router.server.auth import Permission
+from mtdd_router.server.auth import Grant
 from mtdd_router.server.dispatch import SwitchFailed, check_switch, refuse, send
 from mtdd_router.server.leftovers import Leftovers
 from mtdd_router.server.logs import get_logger, log_session_statement
 from mtdd_router.server.outcomes import SessionOutcome
 from mtdd_router.server.pool import Backend, BackendPool, DatabaseUnavailable, PoolExhausted
 from mtdd_router.server.postgres.connection import ConnectionLost
+from mtdd_router.server.read_only import refusal_of
 from mtdd_router.server.requests import batch_statement
 from mtdd_router.server.statements import ORDINARY, Statement, classify
 from mtdd_router.server.targets import Refused, Resolved, Targets, error
@@ -44,9 +45,14 @@ class Session:
         session_id: names it in the log, in Cancel and in Outcome.
         pool: the backend connections.
         targets: checks contexts.
-        permissions: what the caller may do.
+        grant: what the caller may do.
         outcome: the record to keep of the last request.
         queue_timeout: how long to wait for a backend connection, in seconds.
+
+    Attributes:
+        requests: how many it was given.
+        idle_since: when the last one was done, on the loop's clock.
+        over: why it takes no more once it is ``free``; empty while it goes on.
     """
 
     def __init__(
@@ -55,14 +61,14 @@ class Session:
         pool: BackendPool,
         targets: Targets,
         *,
-        permissions: Collection[Permission],
+        grant: Grant,
         outcome: SessionOutcome,
         queue_timeout: float,
     ) -> None:
         self.session_id = session_id
         self._pool = pool
         self._targets = targets
-        self._permissions = permissions
+        self.grant = grant
         self._outcome = outcome
         self._queue_timeout = queue_timeout
         self._loop = asyncio.get_running_loop()
@@ -75,7 +81,14 @@ class Session:
         self._whole = False
         self._opened_at = self._loop.time()
         self._logs_requests = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
-        self._requests = 0
+        self.requests = 0
+        self.idle_since = self._opened_at
+        self.over = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether a request runs."""
+        return self._running
 
     @property
     def in_transaction(self) -> bool:
@@ -87,13 +100,18 @@ class Session:
         """Whether nothing runs and nothing is open."""
         return not self._running and not self.in_transaction
 
+    @property
+    def free(self) -> bool:
+        """Whether nothing runs, and nothing would be lost with the session."""
+        return not self._running and self._backend is None
+
     async def handle(self, request: pb.SessionRequest, write: Write) -> None:
         """Run *request* and write its answer.
 
         Errors of PostgreSQL and refusals are written; nothing is raised but
         cancellation, after which the session is only good for ``end``.
         """
-        self._requests += 1
+        self.requests += 1
         self._outcome.serial = request.serial
         self._outcome.outcome = service_pb.OUTCOME_RUNNING
         self._running = True
@@ -117,6 +135,7 @@ class Session:
             raise
         finally:
             self._running = False
+            self.idle_since = self._loop.time()
             if self._logs_requests:
                 log_session_statement(
                     tenant=self._tenant,
@@ -146,7 +165,8 @@ class Session:
             "session ended",
             tenant=self._tenant,
             session=self.session_id[:8],
-            requests=self._requests,
+            caller=self.grant.caller,
+            requests=self.requests,
             duration_ms=round((self._loop.time() - self._opened_at) * 1000, 3),
         )
 
@@ -182,6 +202,9 @@ class Session:
     ) -> None:
         self._whole = statement.fusable or request.statement == b"COMMIT"
         if statement.parsed and (refusal := resolved.refusal(statement)):
+            await refuse(self._backend, resolved, refusal)
+        if resolved.read_only and (refusal := refusal_of(request)):
+            refusal = f"caller {resolved.caller!r} may only read, and {refusal}"
             await refuse(self._backend, resolved, refusal)
         if statement.database and not resolved.guarded:
             self._pool.leave(statement.database)
@@ -228,7 +251,7 @@ class Session:
         resolved = self._resolved
         # Inside a transaction the tenant was checked when it began.
         if resolved is None or (held is None and not self._targets.still_valid(resolved)):
-            resolved = await self._targets.resolve(self._context, self._permissions)
+            resolved = await self._targets.resolve(self._context, self.grant)
             self._resolved = resolved
         return resolved
 

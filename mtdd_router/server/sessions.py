@@ -2,21 +2,24 @@
 
 import asyncio
 import contextlib
+import math
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
-from mtdd_router.server.auth import Permission
+from mtdd_router.server.auth import Authority, Grant
 from mtdd_router.server.calls import CallRefused, Metadata, SessionCall
 from mtdd_router.server.logs import get_logger
 from mtdd_router.server.outcomes import Outcomes
+from mtdd_router.server.peers import Peer
 from mtdd_router.server.pool import BackendPool, DatabaseUnavailable, PoolExhausted
 from mtdd_router.server.session import Session
 from mtdd_router.server.targets import Targets, error
+from mtdd_router.server.tenure import Tenure
 from mtdd_router.wire.status import StatusCode
 
 __all__ = ["Sessions"]
@@ -32,9 +35,11 @@ class Sessions:
     Args:
         pool: the backend connections.
         targets: checks the contexts of requests.
-        authorize: returns the permissions that a call's metadata proves.
+        authority: tells what a call may do.
+        tenure: bounds how many sessions there are, and how long.
         worker: this worker's number, from 0; session ids begin with it.
         queue_timeout: how long a request may wait for a backend connection, in seconds.
+        statements: how many requests a session takes; zero for any number.
         version: the version of django-mtdd.
 
     Attributes:
@@ -45,17 +50,21 @@ class Sessions:
         self,
         pool: BackendPool,
         targets: Targets,
-        authorize: Callable[[Metadata], Collection[Permission]],
+        authority: Authority,
+        tenure: Tenure,
         *,
         worker: int,
         queue_timeout: float,
+        statements: int,
         version: str,
     ) -> None:
         self._pool = pool
         self._targets = targets
-        self._authorize = authorize
+        self._authority = authority
+        self._tenure = tenure
         self._worker = worker
         self._queue_timeout = queue_timeout
+        self._statements = statements or math.inf
         self._version = version
         self._outcomes = Outcomes()
         self._open: dict[str, Session] = {}
@@ -66,19 +75,13 @@ class Sessions:
         """How many Session calls are open."""
         return len(self._open)
 
-    def authorize(self, metadata: Metadata) -> Collection[Permission]:
+    def authorize(self, metadata: Metadata, peer: Peer) -> Grant:
         """Return what the caller may do.
 
         Raises:
             CallRefused: if that is nothing.
         """
-        permissions = self._authorize(metadata)
-        if not permissions:
-            raise CallRefused(
-                StatusCode.UNAUTHENTICATED,
-                "the token is missing or wrong; set MTDD_SHARD_TOKEN to the shard server's token",
-            )
-        return permissions
+        return self._authority.authorize(metadata, peer)
 
     async def serve(self, call: SessionCall) -> None:
         """Serve a Session call until its client ends it.
@@ -88,31 +91,40 @@ class Sessions:
         """
         if self.draining.is_set():
             raise CallRefused(StatusCode.UNAVAILABLE, "the shard server is shutting down")
-        permissions = self.authorize(call.metadata)
+        grant = self.authorize(call.metadata, call.peer)
         parameters = await self._parameters()
-        session = self._new(permissions)
+        session = self._new(grant)
         self._open[session.session_id] = session
         try:
-            await call.write(pb.SessionResponse(hello=self._hello(session.session_id, parameters)))
-            while (request := await call.read()) is not None:
-                if self.draining.is_set() and session.idle:
-                    refusal = error(pb.REASON_DRAINING, "The shard server is shutting down.")
-                    await call.write(pb.SessionResponse(complete=True, error=refusal))
-                    break
-                await session.handle(request, call.write)
+            with self._tenure.of(session):
+                await call.write(
+                    pb.SessionResponse(hello=self._hello(session.session_id, parameters))
+                )
+                while (request := await call.read()) is not None:
+                    if ending := self._ending(session):
+                        refusal = error(pb.REASON_DRAINING, ending)
+                        await call.write(pb.SessionResponse(complete=True, error=refusal))
+                        break
+                    await session.handle(request, call.write)
         except DecodeError as exc:
             raise CallRefused(StatusCode.INTERNAL, "a request cannot be decoded") from exc
         finally:
             del self._open[session.session_id]
             self.end_later(session)
 
-    def open(self, metadata: Metadata) -> Session:
-        """Return a new session, which is to be given to ``end_later``.
+    @contextlib.asynccontextmanager
+    async def opened(self, metadata: Metadata, peer: Peer) -> AsyncIterator[Session]:
+        """Lend a session to another call than Session.
 
         Raises:
-            CallRefused: if the caller has no permissions.
+            CallRefused: if the caller has no permissions, or when the session is cut.
         """
-        return self._new(self.authorize(metadata))
+        session = self._new(self.authorize(metadata, peer))
+        try:
+            with self._tenure.of(session):
+                yield session
+        finally:
+            self.end_later(session)
 
     def end_later(self, session: Session) -> None:
         """End a session on a task of its own: the client may be gone, and this one cancelled."""
@@ -139,13 +151,30 @@ class Sessions:
 
     # internals
 
-    def _new(self, permissions: Collection[Permission]) -> Session:
+    def _ending(self, session: Session) -> str:
+        """Return why a session takes no more requests, which the client sends elsewhere.
+
+        Raises:
+            CallRefused: if it takes no more although something would be lost.
+        """
+        if self.draining.is_set() and session.idle:
+            return "The shard server is shutting down."
+        if session.over and session.free:
+            return f"This session is over: {session.over}."
+        if session.requests >= self._statements:
+            said = f"{session.requests} statements, all that --statements-per-session allows"
+            if session.free:
+                return f"This session is over: it has run {said}."
+            raise CallRefused(StatusCode.RESOURCE_EXHAUSTED, f"the session has run {said}")
+        return ""
+
+    def _new(self, grant: Grant) -> Session:
         session_id = f"{self._worker}-{secrets.token_hex(16)}"
         return Session(
             session_id,
             self._pool,
             self._targets,
-            permissions=permissions,
+            grant=grant,
             outcome=self._outcomes.opened(session_id),
             queue_timeout=self._queue_timeout,
         )

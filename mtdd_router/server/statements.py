@@ -18,7 +18,7 @@ import pglast
 from pglast import ast
 from pglast.enums import ObjectType, VariableSetKind
 
-__all__ = ["FORBIDDEN_SETTINGS", "ORDINARY", "Statement", "classify", "prepared_refusal"]
+__all__ = ["FORBIDDEN_SETTINGS", "ORDINARY", "Statement", "classify", "prepared_refusal", "walk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +318,7 @@ def _nesting(text: str) -> int:
     return deepest
 
 
-def _walk(root: ast.Node) -> Iterator[ast.Node]:
+def walk(root: ast.Node) -> Iterator[ast.Node]:
     """Yield a node, and all below it; without recursion, for it may be deep."""
     waiting: list[Any] = [root]
     while waiting:
@@ -341,7 +341,7 @@ def _pins(statement: ast.Node) -> bool:
         return True
     if isinstance(statement, ast.VariableSetStmt):
         return not (statement.is_local or statement.name == "TRANSACTION")
-    for node in _walk(statement):
+    for node in walk(statement):
         if isinstance(node, ast.RangeVar) and node.relpersistence == "t":
             return True
         if _sets_by_view(node):
@@ -364,7 +364,7 @@ def _refusal(statement: ast.Node) -> str:
             return f"{statement.name} belongs to the tenant's isolation"
     if isinstance(statement, ast.CopyStmt) and (statement.is_program or statement.filename):
         return "COPY may only use STDIN and STDOUT"
-    return next(filter(None, map(_part_refusal, _walk(statement))), "")
+    return next(filter(None, map(_part_refusal, walk(statement))), "")
 
 
 def _part_refusal(node: ast.Node) -> str:
@@ -406,8 +406,7 @@ def _sets_by_view(node: ast.Node) -> bool:
         return node.relation is not None and node.relation.relname == _SETTINGS_VIEW
     if isinstance(node, ast.ViewStmt | ast.RuleStmt):
         return any(
-            isinstance(part, ast.RangeVar) and part.relname == _SETTINGS_VIEW
-            for part in _walk(node)
+            isinstance(part, ast.RangeVar) and part.relname == _SETTINGS_VIEW for part in walk(node)
         )
     return False
 

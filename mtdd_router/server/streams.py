@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from mtdd_router.server.calls import CallRefused, Metadata, Method
 from mtdd_router.server.logs import get_logger
+from mtdd_router.server.peers import peer_of
 from mtdd_router.server.silence import is_silent
 from mtdd_router.wire.grpc_stream import MessageTooLong, ServerStream, Status
 from mtdd_router.wire.http2 import ProtocolError
@@ -112,6 +113,7 @@ class _CallStream(asyncio.Protocol):
         closed: Callable[["_CallStream"], None],
     ) -> None:
         self.metadata: Metadata = stream.metadata or ()
+        self.peer = peer_of(transport.get_extra_info("peercert"))
         self._transport = transport
         self._stream = stream
         self._method = method
@@ -152,7 +154,8 @@ class _CallStream(asyncio.Protocol):
     def fail(self, error: ProtocolError) -> None:
         """End the call because of what the client sent."""
         if isinstance(error, MessageTooLong):
-            self.finish(Status(StatusCode.RESOURCE_EXHAUSTED, str(error)))
+            text = f"{error}: all that --max-message-bytes allows"
+            self.finish(Status(StatusCode.RESOURCE_EXHAUSTED, text))
         else:
             _log.info("protocol_error", error=str(error))
             self._give_up()

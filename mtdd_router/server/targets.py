@@ -4,15 +4,15 @@ Invariant: a tenant's profile is made of the shard's own placement, never of
 what the client says about it.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 from mtdd_router.errors import ShardUnavailable
 from mtdd_router.pb import messages_pb2 as pb
-from mtdd_router.server.auth import Permission
+from mtdd_router.server.auth import Grant, Permission
 from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.profile import Profile, tenant_profile
+from mtdd_router.server.read_only import READ_ONLY_SETTING, READ_ONLY_SETTINGS
 from mtdd_router.server.statements import FORBIDDEN_SETTINGS, Statement
 from mtdd_router.types import Isolation, Placement, TenantState
 from mtdd_router.wire.placements import STATES
@@ -45,6 +45,8 @@ class Resolved:
         placement: the placement that was checked, or None for a database.
         guarded: statements must stay inside the tenant's role.
         hears: notifications are passed on.
+        read_only: statements must change nothing.
+        caller: who may do that, for messages.
     """
 
     profile: Profile
@@ -52,6 +54,8 @@ class Resolved:
     placement: Placement | None = None
     guarded: bool = True
     hears: bool = True
+    read_only: bool = False
+    caller: str = ""
 
     def refusal(self, statement: Statement) -> str:
         """Return why *statement* must not run here; empty if it may."""
@@ -95,8 +99,8 @@ class Targets:
         placement = resolved.placement
         return placement is None or self._placements.get(placement.tenant) is placement
 
-    async def resolve(self, context: pb.Context, permissions: Collection[Permission]) -> Resolved:
-        """Return the checked target of *context*.
+    async def resolve(self, context: pb.Context, grant: Grant) -> Resolved:
+        """Return the checked target of *context*, for a caller with that *grant*.
 
         Raises:
             Refused: naming the tenant and what is wrong.
@@ -105,11 +109,11 @@ class Targets:
         match context.target.WhichOneof("target"):
             case "tenant":
                 try:
-                    return await self._tenant(context.target.tenant, settings, permissions)
+                    return await self._tenant(context.target.tenant, settings, grant)
                 except ShardUnavailable as exc:
                     raise Refused(error(pb.REASON_DATABASE_UNAVAILABLE, str(exc))) from exc
             case "database":
-                return self._whole_database(context.target.database, settings, permissions)
+                return self._whole_database(context.target.database, settings, grant)
             case _:
                 raise Refused(error(pb.REASON_INVALID_REQUEST, "The request names no target."))
 
@@ -117,25 +121,25 @@ class Targets:
         self,
         target: pb.TenantTarget,
         settings: tuple[tuple[str, str], ...],
-        permissions: Collection[Permission],
+        grant: Grant,
     ) -> Resolved:
         name = target.name
-        if Permission.DATA not in permissions:
-            raise Refused(
-                error(pb.REASON_PERMISSION_DENIED, f"This caller may not read tenant {name!r}.")
-            )
-        if target.maintenance and Permission.ADMIN not in permissions:
-            raise Refused(
-                error(
-                    pb.REASON_PERMISSION_DENIED,
-                    f"Maintenance of tenant {name!r} needs the admin permission.",
-                )
+        if Permission.DATA not in grant.permissions or not grant.covers(name):
+            raise _denied(f"Caller {grant.caller!r} may not use tenant {name!r}.")
+        if target.maintenance and Permission.ADMIN not in grant.permissions:
+            raise _denied(
+                f"Maintenance of tenant {name!r} needs the admin permission, which caller "
+                f"{grant.caller!r} lacks."
             )
         for setting, _ in settings:
-            if setting.lower() in FORBIDDEN_SETTINGS:
+            if setting.lower() in FORBIDDEN_SETTINGS or (
+                grant.read_only and setting.lower() in READ_ONLY_SETTINGS
+            ):
                 raise Refused(
                     error(pb.REASON_STATEMENT_REFUSED, f"{setting} cannot be set for a tenant.")
                 )
+        if grant.read_only:
+            settings = (*settings, READ_ONLY_SETTING)
         placement = await self._placements.lookup(name)
         if placement is None or target.epoch > placement.epoch:
             placement = await self._placements.lookup(name, fresh=True)
@@ -163,7 +167,7 @@ class Targets:
             settings,
             maintenance=target.maintenance,
         )
-        examined = self._guards_strict or placement.isolation is not Isolation.STRICT
+        examined = self._guards_strict or grant.read_only or placement.isolation is not Isolation.STRICT
         return Resolved(
             self._intern(profile),
             name,
@@ -171,20 +175,20 @@ class Targets:
             guarded=examined and not target.maintenance,
             # PostgreSQL has one set of channels for all who share a database.
             hears=target.maintenance or not placement.isolation.has_schema,
+            read_only=grant.read_only,
+            caller=grant.caller,
         )
 
     def _whole_database(
         self,
         database: str,
         settings: tuple[tuple[str, str], ...],
-        permissions: Collection[Permission],
+        grant: Grant,
     ) -> Resolved:
-        if Permission.ADMIN not in permissions:
-            raise Refused(
-                error(
-                    pb.REASON_PERMISSION_DENIED,
-                    f"Database {database!r} as a whole needs the admin permission.",
-                )
+        if Permission.ADMIN not in grant.permissions:
+            raise _denied(
+                f"Database {database!r} as a whole needs the admin permission, which caller "
+                f"{grant.caller!r} lacks."
             )
         profile = Profile(database or self.database, "", "", settings)
         return Resolved(self._intern(profile), guarded=False)
@@ -193,3 +197,7 @@ class Targets:
         if len(self._profiles) > _INTERNED:
             self._profiles.clear()
         return self._profiles.setdefault(profile, profile)
+
+
+def _denied(message: str) -> Refused:
+    return Refused(error(pb.REASON_PERMISSION_DENIED, message))

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from mtdd_router.server.calls import Call, CallRefused, Metadata, Method
+from mtdd_router.server.peers import Peer
 from mtdd_router.wire.status import StatusCode
 
 __all__ = ["unary_methods"]
@@ -40,7 +41,7 @@ def _method(method: MethodDescriptor, servicer: object) -> Method:
             raise CallRefused(StatusCode.INTERNAL, "the request cannot be decoded") from exc
         if request is None:
             raise CallRefused(StatusCode.INTERNAL, "the call ended without a request")
-        await call.write(await handle(request, _Context(call.metadata)))
+        await call.write(await handle(request, _Context(call)))
 
     return Method(GetMessageClass(method.input_type).FromString, serve)
 
@@ -48,11 +49,14 @@ def _method(method: MethodDescriptor, servicer: object) -> Method:
 class _Context:
     """What a handler is told of its call."""
 
-    def __init__(self, metadata: Metadata) -> None:
-        self._metadata = metadata
+    def __init__(self, call: Call[Any, Any]) -> None:
+        self._call = call
 
     def invocation_metadata(self) -> Metadata:
-        return self._metadata
+        return self._call.metadata
+
+    def peer(self) -> Peer:
+        return self._call.peer
 
     async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         raise CallRefused(StatusCode[code.name], details)

@@ -186,4 +186,5 @@ class Tenant(models.Model):
             epoch=self.epoch,
             state=TenantState(self.state),
             key=self.pk,
+            shard_id=self.shard.shard_id or "",
         )

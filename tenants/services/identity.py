@@ -4,7 +4,8 @@ import socket
 from typing import Final
 
 from mtdd_router.client.admin import ShardAdmin
-from mtdd_router.client.endpoint import TLS
+from mtdd_router.client.endpoint import TLS, Endpoint
+from mtdd_router.client.tokens import TokenSigner
 from mtdd_router.conf import mtdd_settings
 from mtdd_router.errors import MTDDError, ShardRefused, ShardUnavailable
 from mtdd_router.types import ShardInfo
@@ -26,25 +27,33 @@ _SETTINGS: Final = 4
 
 def admin_of(shard: Shard, *, timeout: float = _CALL_TIMEOUT) -> ShardAdmin:
     """Return the administration of *shard*; *timeout*, of each call, in seconds."""
-    return ShardAdmin(
+    endpoint = Endpoint(
         shard.address,
-        shard=shard.name,
-        timeout=timeout,
-        token=mtdd_settings.shard_token,
-        tls=TLS.of(mtdd_settings.shard_tls),
+        shard.name,
+        mtdd_settings.shard_token,
+        TLS.of(mtdd_settings.shard_tls),
+        TokenSigner.of(mtdd_settings.shard_key),
+        shard.shard_id or "",
     )
+    return ShardAdmin(endpoint=endpoint, timeout=timeout)
 
 
-def identify(address: str, *, shard: str, timeout: float | None = None) -> ShardInfo:
-    """Ask the server at *address* who it is.
+def identify(
+    address: str, *, shard: str, shard_id: str = "", timeout: float | None = None
+) -> ShardInfo:
+    """Ask the server at *address* who it is; *shard_id* is who it should be, if that is known.
 
     Raises:
         NotAShardServer: if something answers there that is no shard server.
         ShardUnavailable: if nothing answers, or its PostgreSQL is down.
     """
-    candidate = Shard(name=shard, address=address)
+    candidate = Shard(name=shard, address=address, shard_id=shard_id)
+    limit = timeout or _IDENTIFY_TIMEOUT
     try:
-        info = admin_of(candidate, timeout=timeout or _IDENTIFY_TIMEOUT).info()
+        if mtdd_settings.shard_key is not None and not shard_id:
+            # A token has to name the shard, so it is asked first, without one.
+            candidate.shard_id = admin_of(candidate, timeout=limit).identity()
+        info = admin_of(candidate, timeout=limit).info()
     except ShardRefused as exc:
         raise NotAShardServer(f"{address} cannot be used as shard {shard!r}: {exc}") from exc
     except ShardUnavailable as exc:

@@ -205,7 +205,7 @@ def identify_as(shard: Shard, *, timeout: float | None = None) -> ShardInfo:
         ShardIdentityChanged: if another shard answers at its address.
         NotAShardServer, ShardUnavailable: as `register_shard`.
     """
-    info = identify(shard.address, shard=shard.name, timeout=timeout)
+    info = identify(shard.address, shard=shard.name, shard_id=shard.shard_id or "", timeout=timeout)
     if shard.shard_id is not None and info.shard_id != shard.shard_id:
         other = Shard.objects.filter(shard_id=info.shard_id).first()
         who = f"shard {other.name!r}" if other else "a shard that is not registered"

@@ -302,7 +302,11 @@ def test_nobody_else_can_reach_the_grpc_server_behind(
     server = start_server(environment=environment, workers=2)
     (private,) = private_folders(short_folder)
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
-    assert {path.name for path in private.iterdir()} == {"worker-0.sock", "worker-1.sock"}
+    assert {path.name for path in private.iterdir()} == {
+        "workers",
+        "worker-0.sock",
+        "worker-1.sock",
+    }
     assert server.stop() == 0
     assert not private_folders(short_folder)
 

@@ -171,7 +171,7 @@ def test_no_problem_shows_a_value_that_may_be_a_secret() -> None:
 def test_an_address_that_others_can_reach_needs_tls_and_tokens() -> None:
     found = problems("--address", "0.0.0.0:7401")
     assert "needs tls_certificate and tls_key" in found[0]
-    assert "set data_token and admin_token, or tls_client_ca" in found[1]
+    assert "set callers, or data_token and admin_token, or tls_client_ca" in found[1]
 
 
 def test_a_host_name_counts_as_reachable_by_others() -> None:
