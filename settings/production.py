@@ -1,7 +1,8 @@
 """Settings for production, all from the environment; nothing has a secret default.
 
 Required: DJANGO_SECRET_KEY, DJANGO_ALLOWED_HOSTS (words), MTDD_REGISTRY_DSN (the
-registry's PostgreSQL), MTDD_SHARD_TOKEN (what shard servers ask for).
+registry's PostgreSQL), and either MTDD_SHARD_TOKEN (what shard servers ask for) or both of
+MTDD_SHARD_CALLER and MTDD_SHARD_KEY_FILE (who signs tokens for them, with which key).
 Optional: DJANGO_CSRF_TRUSTED_ORIGINS (words), DJANGO_STATIC_ROOT, DJANGO_HTTPS
 (default 1), DJANGO_TRUST_PROXY (default 0: whether X-Forwarded-Proto is believed),
 DJANGO_LOG_LEVEL (default INFO), DJANGO_CONN_MAX_AGE (seconds, default 60),
@@ -19,7 +20,14 @@ _environment = Environment(os.environ)
 DEBUG = False
 SECRET_KEY = _environment.required("DJANGO_SECRET_KEY", str)
 ALLOWED_HOSTS = _environment.required("DJANGO_ALLOWED_HOSTS", as_list)
-MTDD_SHARD_TOKEN = _environment.required("MTDD_SHARD_TOKEN", str)
+_caller = _environment.optional("MTDD_SHARD_CALLER", "", str)
+if _caller:
+    MTDD_SHARD_KEY = {
+        "caller": _caller,
+        "file": _environment.required("MTDD_SHARD_KEY_FILE", str),
+    }
+else:
+    MTDD_SHARD_TOKEN = _environment.required("MTDD_SHARD_TOKEN", str)
 _registry = _environment.required("MTDD_REGISTRY_DSN", as_database)
 
 CSRF_TRUSTED_ORIGINS = _environment.optional("DJANGO_CSRF_TRUSTED_ORIGINS", [], as_list)

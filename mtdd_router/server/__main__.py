@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AddressInUse as exc:
         return _refuse(f"address: {exc}", 1)
     try:
+        config.check_bound(reservation.addresses)
         asyncio.run(check_postgres(config))
         run = run_single if config.workers == 1 else run_workers
         with runtime_folder() as folder:

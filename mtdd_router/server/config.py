@@ -10,7 +10,7 @@ import os
 import ssl
 import tomllib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
 
@@ -117,8 +117,8 @@ class ServerConfig(BaseModel):
     statements_per_session: int = Field(
         0,
         ge=0,
-        description="statements of a session at most, after which clients open another; in a "
-        "transaction it fails; 0: no limit",
+        description="statements of a session at most, after which clients open another; and of a "
+        "transaction, which fails; 0: no limit",
     )
     drain_timeout: Seconds = Field(
         30.0, description="how long running transactions may take at shutdown, in seconds"
@@ -270,6 +270,23 @@ class ServerConfig(BaseModel):
     def listen_address(self) -> Address:
         """The address, read."""
         return Address.parse(self.address)
+
+    def check_bound(self, addresses: Iterable[Address]) -> None:
+        """Make sure of what *address* has become: a name may lead anywhere.
+
+        Raises:
+            ConfigurationError: if other machines can reach it, and must not.
+        """
+        guarded = self.has_tokens or self.callers is not None or self.tls_client_ca is not None
+        if self.uses_tls and guarded:
+            return
+        for address in addresses:
+            if not address.is_local:
+                raise ConfigurationError(
+                    f"address: {self.address} is {address} here, which can be reached from other "
+                    "machines; that needs tls_certificate, tls_key, and callers or tokens; or "
+                    "listen on 127.0.0.1 or unix:/path"
+                )
 
     @property
     def postgres(self) -> Dsn:

@@ -51,6 +51,7 @@ class Session:
 
     Attributes:
         requests: how many it was given.
+        stretch: how many of them since it was last ``free``.
         idle_since: when the last one was done, on the loop's clock.
         over: why it takes no more once it is ``free``; empty while it goes on.
     """
@@ -81,7 +82,7 @@ class Session:
         self._whole = False
         self._opened_at = self._loop.time()
         self._logs_requests = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
-        self.requests = 0
+        self.requests = self.stretch = 0
         self.idle_since = self._opened_at
         self.over = ""
 
@@ -112,6 +113,7 @@ class Session:
         cancellation, after which the session is only good for ``end``.
         """
         self.requests += 1
+        self.stretch = 1 if self._backend is None else self.stretch + 1
         self._outcome.serial = request.serial
         self._outcome.outcome = service_pb.OUTCOME_RUNNING
         self._running = True

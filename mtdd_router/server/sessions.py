@@ -27,6 +27,8 @@ __all__ = ["Sessions"]
 _log = get_logger(__name__)
 
 _DRAIN_STEP_SECONDS: Final = 0.05
+# They may follow the last statement that a session may run.
+_ENDINGS: Final = frozenset((b"COMMIT", b"ROLLBACK"))
 
 
 class Sessions:
@@ -101,7 +103,7 @@ class Sessions:
                     pb.SessionResponse(hello=self._hello(session.session_id, parameters))
                 )
                 while (request := await call.read()) is not None:
-                    if ending := self._ending(session):
+                    if ending := self._ending(session, request):
                         refusal = error(pb.REASON_DRAINING, ending)
                         await call.write(pb.SessionResponse(complete=True, error=refusal))
                         break
@@ -151,7 +153,7 @@ class Sessions:
 
     # internals
 
-    def _ending(self, session: Session) -> str:
+    def _ending(self, session: Session, request: pb.SessionRequest) -> str:
         """Return why a session takes no more requests, which the client sends elsewhere.
 
         Raises:
@@ -162,10 +164,14 @@ class Sessions:
         if session.over and session.free:
             return f"This session is over: {session.over}."
         if session.requests >= self._statements:
-            said = f"{session.requests} statements, all that --statements-per-session allows"
             if session.free:
-                return f"This session is over: it has run {said}."
-            raise CallRefused(StatusCode.RESOURCE_EXHAUSTED, f"the session has run {said}")
+                return "This session is over: it has run all that --statements-per-session allows."
+            if session.stretch >= self._statements and request.statement not in _ENDINGS:
+                raise CallRefused(
+                    StatusCode.RESOURCE_EXHAUSTED,
+                    f"the session has run {session.stretch} statements at a stretch, "
+                    "all that --statements-per-session allows",
+                )
         return ""
 
     def _new(self, grant: Grant) -> Session:

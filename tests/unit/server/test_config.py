@@ -7,6 +7,7 @@ import pytest
 
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.server.config import ServerConfig, load_config
+from mtdd_router.wire.address import Address
 
 DSN = "postgresql://shard:top-secret@localhost/shard"
 
@@ -172,6 +173,56 @@ def test_an_address_that_others_can_reach_needs_tls_and_tokens() -> None:
     found = problems("--address", "0.0.0.0:7401")
     assert "needs tls_certificate and tls_key" in found[0]
     assert "set callers, or data_token and admin_token, or tls_client_ca" in found[1]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0",  # noqa: S104
+        "0",
+        "0.0",
+        "00.0.0.0",
+        "127.1",
+        "2130706433",
+        "0x7f.0.0.1",
+        "[::]",
+        "[::0]",
+        "[0:0:0:0:0:0:0:0]",
+        "[::ffff:0.0.0.0]",
+        "[::ffff:10.0.0.1]",
+        "[fe80::1%eth0]",
+        "10.0.0.1",
+        "169.254.1.1",
+        "*",
+        "LOCALHOST.",
+        "localhost.localdomain",
+        "localhost.example.com",
+        "127.0.0.1.example.com",
+    ],
+)
+def test_whatever_is_not_surely_this_machine_needs_tls(host: str) -> None:
+    assert "needs tls_certificate and tls_key" in problems("--address", f"{host}:7401")[0]
+
+
+@pytest.mark.parametrize("address", [":7401", "7401", "::1:7401", "tcp://127.0.0.1:7401"])
+def test_an_address_without_a_host_is_none(address: str) -> None:
+    assert "address: " in problems("--address", address)[0]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:7401", "127.9.9.9:1", "[::1]:7401", "localhost:7401", "unix:/run/shard.sock"],
+)
+def test_this_machine_alone_needs_nothing(address: str) -> None:
+    config = load("--address", address)
+    config.check_bound([config.listen_address])
+
+
+@pytest.mark.parametrize("found", ["10.0.0.5", "::", "fe80::1", "::ffff:10.0.0.5"])
+def test_a_localhost_that_leads_elsewhere_is_refused(found: str) -> None:
+    config = load("--address", "localhost:7401")
+    with pytest.raises(ConfigurationError, match=r"address: localhost:7401 is .* other machines"):
+        config.check_bound([Address("127.0.0.1", 7401), Address(found, 7401)])
 
 
 def test_a_host_name_counts_as_reachable_by_others() -> None:

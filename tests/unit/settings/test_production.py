@@ -44,6 +44,15 @@ def test_a_single_missing_variable_is_named(name: str) -> None:
     assert f"{name} is not set." in done.stderr
 
 
+def test_a_caller_with_a_key_needs_no_token() -> None:
+    signing = {**REQUIRED, "MTDD_SHARD_CALLER": "web", "MTDD_SHARD_KEY_FILE": "/etc/web.pem"}
+    del signing["MTDD_SHARD_TOKEN"]
+    done = load(signing, show="print(p.MTDD_SHARD_KEY)")
+    assert done.stdout == "{'caller': 'web', 'file': '/etc/web.pem'}\n"
+    del signing["MTDD_SHARD_KEY_FILE"]
+    assert "MTDD_SHARD_KEY_FILE is not set." in load(signing).stderr
+
+
 def test_a_wrong_variable_is_named_without_its_value() -> None:
     done = load(REQUIRED | {"MTDD_REGISTRY_DSN": "hunter2", "DJANGO_HTTPS": "perhaps"})
     assert "MTDD_REGISTRY_DSN is wrong: not a PostgreSQL connection string" in done.stderr
