@@ -19,7 +19,7 @@ from mtdd_router.wire import tokens as wire
 __all__ = ["DEFAULT_LIFETIME", "TokenSigner", "make_key"]
 
 DEFAULT_LIFETIME: Final = 300.0
-_INSTALL: Final = 'Signed tokens need PyJWT: pip install "django-mtdd[tokens]".'
+_INSTALL: Final = 'Signed tokens need PyJWT: pip install "django-mtdd[jwt]".'
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def abc(shard):
 def test_a_route_costs_one_query(abc, django_assert_num_queries):
     with django_assert_num_queries(1):
         route = DatabaseRegistry().route("abc")
-    assert route == Route("abc", "one", "127.0.0.1:1", 5, TenantState.ACTIVE, abc.pk)
+    assert route == Route("abc", "one", "127.0.0.1:1", 5, TenantState.ACTIVE, abc.pk, "1")
     assert route == abc.route()
 
 
