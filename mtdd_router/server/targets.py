@@ -167,7 +167,9 @@ class Targets:
             settings,
             maintenance=target.maintenance,
         )
-        examined = self._guards_strict or grant.read_only or placement.isolation is not Isolation.STRICT
+        strict = placement.isolation is Isolation.STRICT
+        # PostgreSQL lets everybody leave a mode that is only read in.
+        examined = not strict or self._guards_strict or grant.read_only
         return Resolved(
             self._intern(profile),
             name,
