@@ -19,6 +19,7 @@
      +-- InvalidArchive                 (also ValueError)
      +-- PathNotWritable                (also ValueError)
      +-- JobError
+     +-- EntryTooYoung                  (also ValueError)
      +-- DomainError
      |    +-- InvalidDomain             (also ValueError)
      |    +-- DomainTaken
@@ -48,6 +49,7 @@ __all__ = [
     "DomainError",
     "DomainTaken",
     "DumpFailed",
+    "EntryTooYoung",
     "InvalidArchive",
     "InvalidDomain",
     "InvalidMigrationTarget",
@@ -145,6 +147,10 @@ class PathNotWritable(MTDDError, ValueError):
 
 class JobError(MTDDError):
     """The job cannot be requested, handed over or retried."""
+
+
+class EntryTooYoung(MTDDError, ValueError):
+    """Entries of the audit log are kept for a while."""
 
 
 class DomainError(MTDDError):

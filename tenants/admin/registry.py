@@ -25,11 +25,13 @@ from mtdd_router.context import current_tenant
 from mtdd_router.errors import MTDDError
 from tenants.admin.generics import ModelAdmin
 from tenants.models import Job
+from tenants.services.audit import acting
 from tenants.services.notifying import collected_failures
 
 __all__ = ["RegistryAdmin", "guarded", "permitted", "user_name"]
 
 M = TypeVar("M", bound=Model)
+
 
 guarded: Final = method_decorator(csrf_protect)
 
@@ -226,8 +228,8 @@ class RegistryAdmin(ModelAdmin[M], Generic[M]):
 
     @contextmanager
     def telling(self, request: HttpRequest) -> Iterator[None]:
-        """Say how receivers of signals fail meanwhile."""
-        with collected_failures() as failures:
+        """Note what is done as done by the user; say how receivers of signals fail meanwhile."""
+        with acting(f"{user_name(request)} (admin)"), collected_failures() as failures:
             yield
         for failure in failures:
             self.message_user(request, failure, messages.WARNING)

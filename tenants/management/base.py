@@ -15,7 +15,9 @@ from django.db import OperationalError
 
 from mtdd_router.errors import MTDDError
 from tenants.management.output import Output
+from tenants.services.audit import acting
 from tenants.services.notifying import collected_failures
+from tenants.services.operator import operator
 
 __all__ = ["RegistryCommand"]
 
@@ -34,7 +36,8 @@ class RegistryCommand(BaseCommand):
         self.output = Output(
             self.stdout, as_json=options["json"], color=not options.get("no_color")
         )
-        with collected_failures() as failures:
+        who = f"{operator()}: manage.py {type(self).__module__.rpartition('.')[2]}"
+        with acting(who), collected_failures() as failures:
             try:
                 self._run(options)
             finally:

@@ -4,6 +4,7 @@ Saving a row changes a row. No model creates a schema or calls a shard: that is
 what ``tenants.services`` does, in an order that survives an interruption.
 """
 
+from tenants.models.audit import AuditEntry
 from tenants.models.domain import TenantDomain
 from tenants.models.jobs import JOB_TRANSITIONS, Job
 from tenants.models.migrations import MigrationItem, MigrationRun
@@ -14,6 +15,7 @@ from tenants.models.resting import RestingName
 __all__ = [
     "JOB_TRANSITIONS",
     "SHARD_NAME_MAX_LENGTH",
+    "AuditEntry",
     "Job",
     "MigrationItem",
     "MigrationRun",

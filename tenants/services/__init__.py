@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tenants.services.archives.archive import Archive, archive_tenant, restore_tenant
     from tenants.services.archives.clone import clone_tenant
     from tenants.services.archives.export import export_csv, export_sql
+    from tenants.services.audit import acting, audit_entries, expire_entries
     from tenants.services.bulk import (
         CREATED_AT_A_TIME,
         CreationOutcome,
@@ -101,9 +102,11 @@ __all__ = [
     "SchemaCheck",
     "ShardReport",
     "ShardStatus",
+    "acting",
     "add_domain",
     "archive_folder",
     "archive_tenant",
+    "audit_entries",
     "check_schemas",
     "check_shards",
     "clone_tenant",
@@ -115,6 +118,7 @@ __all__ = [
     "drop_redirect",
     "due_tenants",
     "edit_shard",
+    "expire_entries",
     "export_csv",
     "export_sql",
     "freeze_tenant",
@@ -170,9 +174,11 @@ _LAZY: Final = {
     "SchemaCheck": "migrating.drift",
     "ShardReport": "findings",
     "ShardStatus": "shards",
+    "acting": "audit",
     "add_domain": "domains",
     "archive_folder": "jobs.queue",
     "archive_tenant": "archives.archive",
+    "audit_entries": "audit",
     "check_schemas": "migrating.drift",
     "check_shards": "repair",
     "clone_tenant": "archives.clone",
@@ -184,6 +190,7 @@ _LAZY: Final = {
     "drop_redirect": "redirects",
     "due_tenants": "deletion",
     "edit_shard": "shards",
+    "expire_entries": "audit",
     "export_csv": "archives.export",
     "export_sql": "archives.export",
     "freeze_tenant": "tenants",

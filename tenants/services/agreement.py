@@ -6,7 +6,7 @@ stopped between the two is completed by taking over the shard's.
 """
 
 from datetime import datetime, timedelta
-from typing import TypedDict, Unpack
+from typing import Any, Final, TypedDict, Unpack
 
 from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, transaction
 from django.utils import timezone
@@ -17,10 +17,14 @@ from mtdd_router.errors import RegistryUnavailable
 from mtdd_router.types import TRANSITIONS, Placement, TenantState
 from tenants.errors import PlacementDisagreement, TenantAlreadyExists, WrongTenantState
 from tenants.models import Tenant
+from tenants.services.audit import note
 from tenants.services.resting import let_rest
 from tenants.services.routes import forget
 
 __all__ = ["agree", "drop_leftovers", "find_placement", "purge_date", "record"]
+
+
+_TOLD: Final = frozenset({"name", "state", "isolation", "role"})
 
 
 class Changes(TypedDict, total=False):
@@ -55,6 +59,8 @@ def record(tenant: Tenant, **changes: Unpack[Changes]) -> None:
             )
             if updated and changes.get("name", before) != before:
                 let_rest(before, tenant.pk)
+            if updated:
+                _note(tenant, changes)
     except IntegrityError as exc:
         raise TenantAlreadyExists(f"A tenant {changes.get('name')!r} already exists.") from exc
     except Error as exc:
@@ -68,6 +74,21 @@ def record(tenant: Tenant, **changes: Unpack[Changes]) -> None:
     for column, value in changes.items():
         setattr(tenant, column, value)
     forget(*{before, tenant.name})
+
+
+def _note(tenant: Tenant, changes: Changes) -> None:
+    """Note what an operator would call a change; that a tenant is migrated, runs tell."""
+    told: dict[str, Any] = {
+        column: value
+        for column, value in changes.items()
+        if column in _TOLD and value != getattr(tenant, column)
+    }
+    # Its creation was noted when it began.
+    if told and tenant.state != TenantState.CREATING:
+        new_name = told.get("name", tenant.name)
+        note("change tenant", tenant=tenant.name, **told)
+        if new_name != tenant.name:
+            note("name tenant", tenant=str(new_name), former=tenant.name)
 
 
 def purge_date(now: datetime) -> datetime:

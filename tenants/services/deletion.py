@@ -23,6 +23,7 @@ from tenants import signals
 from tenants.errors import OperationInterrupted, PlacementDisagreement, TenantBusy
 from tenants.models import Shard, Tenant
 from tenants.services.agreement import drop_leftovers, find_placement, record
+from tenants.services.audit import note
 from tenants.services.changing import WHOLE, get_tenant, sentence, set_state, where
 from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
@@ -204,6 +205,7 @@ def delete_row(tenant: Tenant, *, rest: bool = False) -> None:
     with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
         if rest:
             let_rest(tenant.name, tenant.pk)
+        note("purge tenant" if rest else "undo creation", tenant=tenant.name)
         tenant.delete()
     forget(tenant.name)
 

@@ -9,6 +9,7 @@ from django.db import DEFAULT_DB_ALIAS, IntegrityError, transaction
 from mtdd_router.domains import domains
 from tenants.errors import DomainDoesNotExist, DomainTaken
 from tenants.models import TenantDomain
+from tenants.services.audit import note
 from tenants.services.changing import get_tenant
 from tenants.services.locks import tenant_lock
 from tenants.services.resting import let_rest
@@ -31,9 +32,11 @@ def add_domain(name: str, domain: str) -> TenantDomain:
         tenant = get_tenant(name)
         try:
             with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
-                row, _ = TenantDomain.objects.select_related("tenant").get_or_create(
+                row, new = TenantDomain.objects.select_related("tenant").get_or_create(
                     domain=normal, defaults={"tenant": tenant}
                 )
+                if new:
+                    note("add domain", tenant=name, domain=normal)
         except IntegrityError as exc:
             raise DomainTaken(f"The domain {normal!r} has just been given to a tenant.") from exc
     if row.tenant_id != tenant.pk:
@@ -64,6 +67,7 @@ def remove_domain(domain: str) -> TenantDomain:
             raise DomainDoesNotExist(f"The domain {normal!r} is no tenant's; see list_domains.")
         # A process may go on taking it for this tenant by name.
         let_rest(row.tenant.name, row.tenant.pk)
+        note("remove domain", tenant=row.tenant.name, domain=normal)
         row.delete()
     domains.forget()
     return row

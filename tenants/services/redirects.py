@@ -13,6 +13,7 @@ from mtdd_router.errors import TenantDoesNotExist
 from mtdd_router.types import TenantState
 from tenants.errors import TenantAlreadyExists
 from tenants.models import Tenant, TenantRedirect
+from tenants.services.audit import note
 from tenants.services.changing import for_people, get_tenant, until
 from tenants.services.locks import tenant_lock
 from tenants.services.resting import require_rested
@@ -50,6 +51,7 @@ def keep_name(tenant: Tenant, seconds: float) -> None:
             TenantRedirect.objects.update_or_create(
                 name=tenant.name, defaults={"tenant": tenant, "expires_at": ends}
             )
+            note("keep name", tenant=tenant.name, until=ends)
         else:
             TenantRedirect.objects.filter(name=tenant.name).delete()
 
@@ -65,7 +67,9 @@ def drop_redirect(name: str) -> Tenant:
         redirect = TenantRedirect.objects.select_related("tenant").filter(name=name).first()
         if redirect is None or redirect.tenant.name == name:
             raise TenantDoesNotExist(f"The name {name!r} leads to no tenant that had it before.")
-        redirect.delete()
+        with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
+            note("drop redirect", tenant=redirect.tenant.name, former=name)
+            redirect.delete()
     return get_tenant(redirect.tenant.name)
 
 

@@ -20,6 +20,7 @@ from mtdd_router.types import Placement, TenantState
 from tenants.errors import ShardRegistryError, TenantBusy
 from tenants.models import Shard, Tenant
 from tenants.services.agreement import purge_date, record
+from tenants.services.audit import note
 from tenants.services.changing import WHOLE
 from tenants.services.deletion import finish_deletion, remove_unfinished
 from tenants.services.findings import Finding, FindingKind, ShardReport
@@ -229,8 +230,12 @@ class _Comparison:
                 name,
                 "A namespace or role that belongs to no placement.",
                 "drop it",
-                lambda: admin.drop_orphan(name),
+                lambda: self._drop(admin, name),
             )
+
+    def _drop(self, admin: ShardAdmin, name: str) -> None:
+        note("drop orphan", shard=self.shard.name, orphan=name)
+        admin.drop_orphan(name)
 
     def _claimed(self, namespace: str) -> bool:
         return self.shard.tenants.filter(Q(namespace=namespace) | Q(role=namespace)).exists()
@@ -249,6 +254,7 @@ class _Comparison:
                 purge_at=purge_date(timezone.now()) if deleted else None,
                 state_before_deletion=TenantState.FROZEN.value if deleted else "",
             )
+            note("adopt tenant", tenant=placement.tenant, shard=self.shard.name)
         forget(placement.tenant)
 
 

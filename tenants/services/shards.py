@@ -26,6 +26,7 @@ from tenants.errors import (
     ShardNotRegistered,
 )
 from tenants.models import SHARD_NAME_MAX_LENGTH, Shard, Tenant
+from tenants.services.audit import note
 from tenants.services.identity import admin_of, identify
 from tenants.services.routes import forget_tenants
 from tenants.validators import normalize_address
@@ -191,6 +192,7 @@ def remove_shard(name: str, *, force: bool = False) -> None:
             # A tenant that is being created there locks the same row.
             Shard.objects.select_for_update().get(pk=shard.pk)
             _refuse_in_use(shard)
+            note("remove shard", shard=name, force=force)
             shard.delete()
     except Shard.DoesNotExist:
         raise ShardNotRegistered(f"Shard {name!r} has just been removed by another.") from None
@@ -301,6 +303,8 @@ def _write(shard: Shard, fields: Sequence[str] | None = None) -> None:
     try:
         with transaction.atomic(using=DEFAULT_DB_ALIAS):
             shard.save(update_fields=fields)
+            values = {field: getattr(shard, field) for field in fields or ("address", "weight")}
+            note("register shard" if fields is None else "edit shard", shard=shard.name, **values)
     except IntegrityError as exc:
         _refuse_taken(
             name=shard.name,

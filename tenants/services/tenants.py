@@ -27,6 +27,7 @@ from tenants.errors import (
 )
 from tenants.models import Shard, Tenant
 from tenants.services.agreement import record
+from tenants.services.audit import note
 from tenants.services.changing import (
     change,
     get_tenant,
@@ -213,6 +214,7 @@ def _insert(name: str, shard: Shard, isolation: Isolation) -> Tenant:
                 epoch=1,
                 state=TenantState.CREATING.value,
             )
+            note("create tenant", tenant=name, shard=locked.name, isolation=isolation.value)
     except Shard.DoesNotExist:
         raise ShardNotRegistered(f"Shard {shard.name!r} has just been removed.") from None
     except IntegrityError as exc:

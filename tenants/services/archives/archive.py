@@ -23,6 +23,7 @@ from tenants.services.archives.dumps import Label, run_pg_dump, run_pg_restore, 
 from tenants.services.archives.files import new_file
 from tenants.services.archives.programs import choose_pg_restore, choose_reader
 from tenants.services.archives.transactions import restoring, snapshot
+from tenants.services.audit import note
 from tenants.services.changing import get_tenant, settle
 from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
@@ -77,6 +78,7 @@ def archive_tenant(name: str, path: Path) -> Archive:
     """
     with tenant_lock(name), new_file(path) as file:
         write_archive(settled_tenant(name), file)
+        note("archive tenant", tenant=name, file=str(path))
         return read_archive(file, str(path))
 
 
@@ -184,6 +186,7 @@ def restore_tenant(path: Path, *, name: str | None = None, shard: str | None = N
             tenant_lock(wanted),
             filled_tenant(wanted, shard, archive.label.isolation) as tenant,
         ):
+            note("restore tenant", tenant=wanted, file=str(path))
             fill(tenant, archive, file)
             run_django(tenant, NEWEST, Limits())
             record(tenant, migrated_at=timezone.now())

@@ -19,6 +19,7 @@ from tenants.services.agreement import record
 from tenants.services.archives.archive import fill, read_archive, settled_tenant, write_archive
 from tenants.services.archives.dumps import pattern
 from tenants.services.archives.relations import relations
+from tenants.services.audit import note
 from tenants.services.locks import tenant_lock
 from tenants.services.notifying import tell
 from tenants.services.tenants import filled_tenant, validate_new_name
@@ -61,6 +62,7 @@ def clone_tenant(
             filled_tenant(name, shard or original.shard.name, isolation) as tenant,
             tempfile.TemporaryFile() as file,
         ):
+            note("clone tenant", tenant=source, copy=name, structure_only=structure_only)
             choose = _without_rows if structure_only else None
             write_archive(original, file, _FAST, choose=choose)
             fill(tenant, read_archive(file, f"The clone of {source!r}"), file)

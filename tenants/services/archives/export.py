@@ -17,6 +17,7 @@ from tenants.services.archives.dumps import run_pg_dump
 from tenants.services.archives.files import new_file, new_folder
 from tenants.services.archives.relations import Relation, relations
 from tenants.services.archives.transactions import snapshot
+from tenants.services.audit import note
 from tenants.services.locks import tenant_lock
 
 __all__ = ["export_csv", "export_sql"]
@@ -37,6 +38,7 @@ def export_sql(name: str, path: Path) -> None:
     """
     with tenant_lock(name), new_file(path) as file:
         tenant = settled_tenant(name)
+        note("export tenant", tenant=name, file=str(path))
         schema = tenant.namespace if Isolation(tenant.isolation).has_schema else ""
         with (
             snapshot(tenant) as connection,
@@ -60,6 +62,7 @@ def export_csv(name: str, folder: Path) -> dict[str, int]:
     """
     with tenant_lock(name), new_folder(folder) as unfinished:
         tenant = settled_tenant(name)
+        note("export tenant", tenant=name, folder=str(folder))
         schema = tenant.namespace if Isolation(tenant.isolation).has_schema else ""
         with snapshot(tenant) as connection:
             # Rather an error than a file that lacks rows, which a policy hides.

@@ -14,6 +14,7 @@ from django.db import close_old_connections, reset_queries
 
 from mtdd_router.errors import MTDDError
 from tenants.models import Job
+from tenants.services.audit import acting
 from tenants.services.jobs.kinds import perform
 from tenants.services.jobs.queue import claimed, end, note_interrupted, waiting_jobs
 from tenants.services.notifying import collected_failures
@@ -44,7 +45,10 @@ def do_job(number: int, on_end: OnJob = lambda _: None) -> bool:
         if job is None:
             return False
         logger.info("Job %s begins.", job)
-        with collected_failures() as warnings:
+        with (
+            acting(f"{job.requested_by or 'somebody'} (job #{job.pk})"),
+            collected_failures() as warnings,
+        ):
             state, result, error = _attempt(job)
         if not end(job, state, result=result, error=error, warnings=warnings):
             logger.warning("Job %s was taken for dead meanwhile; it is %s.", job, state)

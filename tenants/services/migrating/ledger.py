@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from tenants.errors import MigrationRunError
 from tenants.models import MigrationItem, MigrationRun, Tenant
+from tenants.services.audit import note
 from tenants.services.migrating.planning import MigrationTarget
 from tenants.services.migrating.results import MigrationOutcome, MigrationResult
 from tenants.services.operator import operator
@@ -38,15 +39,16 @@ class Ledger:
     def begin(cls, target: MigrationTarget, tenants: int) -> "Ledger":
         """Record a new run over that many *tenants*."""
         _note_the_dead()
-        return cls(
-            MigrationRun.objects.create(
+        with transaction.atomic(using=DEFAULT_DB_ALIAS):
+            run = MigrationRun.objects.create(
                 app_label=target.app_label,
                 migration=target.migration,
                 fake=target.fake,
                 operator=operator(),
                 tenants=tenants,
             )
-        )
+            note("migrate tenants", run=run.pk, tenants=tenants, target=str(run), fake=run.fake)
+        return cls(run)
 
     @classmethod
     def resume(cls, run: int | None = None) -> "Ledger":
