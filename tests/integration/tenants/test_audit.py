@@ -117,7 +117,7 @@ def test_what_is_done_in_the_admin_is_the_users(registered_shards, staff, tenant
     page_of(staff, "admin:tenants_tenant_change", abc.pk, post={"_freeze": "1"})
     assert Tenant.objects.get().state == "frozen"
     assert AuditEntry.objects.get(action="change tenant").who == "admin (admin)"
-    chosen = {"action": "unfreeze", "_selected_action": [abc.pk]}
+    chosen = {"action": "unfreeze_selected", "_selected_action": [abc.pk]}
     staff.post(reverse("admin:tenants_tenant_changelist"), chosen, follow=True)
     assert Tenant.objects.get().state == "active"
     assert {entry.who for entry in AuditEntry.objects.filter(action="change tenant")} == {
@@ -125,14 +125,14 @@ def test_what_is_done_in_the_admin_is_the_users(registered_shards, staff, tenant
     }
 
 
-def test_an_entry_is_of_the_changes_transaction(db):
+def test_an_entry_is_of_the_changes_transaction(transactional_db):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         note("create tenant", tenant="abc")
         raise ZeroDivisionError
     assert told() == []
 
 
-def test_postgresql_itself_refuses_changes(db):
+def test_postgresql_itself_refuses_changes(transactional_db):
     note("create tenant", tenant="abc")
     entry = AuditEntry.objects.get()
     for change in (
@@ -147,7 +147,7 @@ def test_postgresql_itself_refuses_changes(db):
     assert AuditEntry.objects.get().who == entry.who
 
 
-def test_old_entries_can_be_let_go_and_no_others(db):
+def test_old_entries_can_be_let_go_and_no_others(transactional_db):
     now = timezone.now()
     for days in (0, 89, 91, 400):
         AuditEntry.objects.create(at=now - timedelta(days=days), who="ann", action=f"{days} ago")
@@ -158,7 +158,7 @@ def test_old_entries_can_be_let_go_and_no_others(db):
     assert sorted(told()) == ["0 ago", "89 ago"]
 
 
-def test_the_command_lists_and_chooses(db):
+def test_the_command_lists_and_chooses(transactional_db):
     old = timezone.now() - timedelta(days=2)
     AuditEntry.objects.create(at=old, who="ann", action="create tenant", tenant="abc")
     note("change tenant", tenant="abc", state="frozen")
@@ -178,7 +178,7 @@ def test_the_command_lists_and_chooses(db):
     assert json.loads(json.dumps(run_json("audit_log", "--tenant=none"))) == []
 
 
-def test_the_admin_shows_entries_and_changes_none(staff, db):
+def test_the_admin_shows_entries_and_changes_none(staff):
     note("create tenant", tenant="abc")
     entry = AuditEntry.objects.get()
     assert "create tenant" in page_of(staff, CHANGELIST)
