@@ -33,10 +33,11 @@ _CALLERS_EVERY: Final = 2
 
 @dataclass(slots=True, eq=False)
 class _Stay:
-    """A session's: the task that serves it, and why that was cut."""
+    """A session's: the task that serves it, whether its caller is gone, and why it was cut."""
 
     session: Session
     task: "asyncio.Task[object]"
+    revoked: bool = False
     refusal: CallRefused | None = None
 
 
@@ -105,8 +106,13 @@ class Tenure:
     def _look(self, stay: _Stay, *, callers_changed: bool) -> None:
         session = stay.session
         grant = session.grant
+        if stay.revoked:
+            # Whoever has another key has opened another session by now.
+            self._cut(stay, StatusCode.UNAUTHENTICATED, session.over)
+            return
         if callers_changed and self._authority.revoked(grant):
-            self._cut(stay, StatusCode.UNAUTHENTICATED, "its key or certificate is listed no more")
+            session.over = "its key or certificate is listed no more"
+            stay.revoked = True
         elif callers_changed and self._authority.changed(grant):
             session.over = "what its caller may do has changed"
         late = time.time() - grant.expires
@@ -130,6 +136,9 @@ class Tenure:
     def _cut(self, stay: _Stay, code: StatusCode, why: str) -> None:
         session = stay.session
         caller = session.grant.caller
+        if session.free:
+            # Nothing is lost, and another may take what is just on its way.
+            code = StatusCode.UNAVAILABLE
         stay.refusal = CallRefused(code, f"the session of caller {caller!r} was ended: {why}")
         _log.info("session_cut", caller=caller, session=session.session_id[:8], reason=why)
         stay.task.cancel()

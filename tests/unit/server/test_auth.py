@@ -140,9 +140,15 @@ def sign(folder: Path, key: str = "web", *, caller: str = "", **bounds: Any) -> 
 
 
 def forge(folder: Path, key: str = "web", *, algorithm: str = "EdDSA", **claims: Any) -> str:
-    """Return a token with claims, or without those that are None, that are not the client's."""
+    """Return a token with claims that are not the client's.
+
+    Those that are None are left out; times as text are seconds from now.
+    """
     now = int(time.time())
     said = {"sub": key, "aud": SHARD, "iat": now, "exp": now + 60, **claims}
+    for name in ("iat", "exp"):
+        if isinstance(said[name], str):
+            said[name] = now + int(said[name])
     signed_with: Any = private_key(folder / f"{key}.pem")
     kid = jwt.get_unverified_header(sign(folder, key).split()[1])["kid"]
     if algorithm == "HS256":
@@ -185,15 +191,15 @@ def test_a_token_only_narrows(deciding: Authority, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("claims", "why"),
     [
-        ({"exp": int(time.time()) - 61}, "has expired"),
-        ({"iat": int(time.time()) + 3600, "exp": int(time.time()) + 3700}, "of the future"),
+        ({"exp": "-61"}, "has expired"),
+        ({"iat": "3600", "exp": "3700"}, "of the future"),
         ({"aud": "another"}, f"for another shard than this one, {SHARD}"),
         ({"aud": None}, "no valid one"),
         ({"exp": None}, "no valid one"),
         ({"iat": None}, "no valid one"),
         ({"sub": None}, "no valid one"),
         ({"sub": "ops"}, "key is that of caller web"),
-        ({"exp": int(time.time()) + 4000}, "longer than the 3600 s that --token-lifetime"),
+        ({"exp": "4000"}, "longer than the 3600 s that --token-lifetime"),
         ({"tenants": "acme"}, "no list"),
         ({"tenants": [1]}, "no list"),
         ({"read_only": "yes"}, "no list and boolean"),
