@@ -54,6 +54,7 @@ TEMPLATES = [
 # /t/ua/flights/ is /flights/ of the tenant ua; anything else has no tenant.
 MTDD_RESOLVERS = ["mtdd_router.resolvers.PathResolver"]
 DATABASE_ROUTERS = ["mtdd_router.TenantRouter"]
+DEFAULT_EXCEPTION_REPORTER_FILTER = "mtdd_router.reporting.ConnectionStringsFilter"
 
 ROOT_URLCONF = "settings.urls"
 WSGI_APPLICATION = "settings.wsgi.application"
