@@ -28,7 +28,10 @@ class Command(RegistryCommand):
         data = tenant_data(tenant, contents.size_bytes)
         former = list(TenantRedirect.objects.filter(tenant=tenant, expires_at__gt=timezone.now()))
         redirects = [{"name": one.name, "expires_at": one.expires_at} for one in former]
-        self.output.data({**data, "contents": asdict(contents), "redirects": redirects})
+        domains = list(tenant.domains.values_list("domain", flat=True))
+        self.output.data(
+            {**data, "contents": asdict(contents), "redirects": redirects, "domains": domains}
+        )
         names = "; ".join(f"{one.name}, until {when(one.expires_at)}" for one in former)
         self.output.text(
             facts(
@@ -47,6 +50,7 @@ class Command(RegistryCommand):
                     "changed": when(tenant.updated_at),
                     "last migration": when(tenant.migrated_at),
                     **({"former names": names} if names else {}),
+                    **({"domains": ", ".join(domains)} if domains else {}),
                     **({"purged after": when(tenant.purge_at)} if tenant.purge_at else {}),
                     **({"not known": contents.error} if contents.error else {}),
                 }

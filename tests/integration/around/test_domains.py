@@ -64,6 +64,8 @@ def test_a_domain_leads_to_its_tenants_rows(visit: Callable[[str], str]) -> None
     assert visit("SHOP.example.org:8000") == "abc of-abc"
     assert visit("xn--strae-oqa.example") == "xyz of-xyz"
     assert visit("example.org") == "None "
+    assert run_json("show_tenant", "abc")["domains"] == ["shop.example.org"]
+    assert "shop.example.org" in run("show_tenant", "abc")
     services.remove_domain("shop.example.org")
     assert visit("shop.example.org") == "None "
     services.add_domain("xyz", "shop.example.org")
