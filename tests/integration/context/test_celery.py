@@ -19,7 +19,7 @@ from mtdd_router import tenant_context, tenant_lock
 from mtdd_router.contrib.celery import HEADER, every_tenant, headers
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
