@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from rich.console import Console
@@ -73,6 +74,11 @@ class _Fixed:
         return stale
 
 
+def _connect(address: str, number: int) -> dbapi.Connection[Any]:
+    location = Location(Endpoint(address, "only"), f"t{number}", 1)
+    return dbapi.connect(_Fixed(location), database=f"t{number}", autocommit=True)
+
+
 class _Clients:
     """Threads that ask, each at its own pace, and note how long each answer took."""
 
@@ -81,9 +87,16 @@ class _Clients:
         self._pause = pause
         self._seconds: list[float] = []
         self._ended = threading.Event()
+        self._own = _connect(address, 1)
         self._threads = [threading.Thread(target=self._work) for _ in range(count)]
         for thread in self._threads:
             thread.start()
+
+    def ask(self) -> float:
+        """Ask once, from this thread; return how long the answer took."""
+        begun = time.perf_counter()
+        self._own.execute("SELECT word FROM t WHERE id = 1").fetchone()
+        return time.perf_counter() - begun
 
     def observe(self, seconds: float) -> list[float]:
         self._seconds = []
@@ -94,14 +107,10 @@ class _Clients:
         self._ended.set()
         for thread in self._threads:
             thread.join()
+        self._own.close()
 
     def _work(self) -> None:
-        connections = []
-        for number in range(1, _QUERIED + 1):
-            location = Location(Endpoint(self._address, "only"), f"t{number}", 1)
-            connections.append(dbapi.connect(_Fixed(location), database=f"t{number}"))
-        for connection in connections:
-            connection.autocommit = True
+        connections = [_connect(self._address, number) for number in range(1, _QUERIED + 1)]
         while not self._ended.wait(random.uniform(0, 2 * self._pause)):
             connection = random.choice(connections)
             begun = time.perf_counter()
@@ -112,15 +121,17 @@ class _Clients:
 
 
 @contextmanager
-def _repeating(work: Callable[[], object] | None, every: float) -> Iterator[list[float]]:
-    """Do the work again and again during the block; give how long each time took."""
-    ended, took = threading.Event(), list[float]()
+def _repeating(
+    work: Callable[[], object], ask: Callable[[], float], every: float
+) -> Iterator[list[tuple[float, float]]]:
+    """Do the work again and again; give how long it took each time, and the next question."""
+    ended, took = threading.Event(), list[tuple[float, float]]()
 
     def repeat() -> None:
-        while work is not None and not ended.wait(every):
+        while not ended.wait(every):
             begun = time.perf_counter()
             work()
-            took.append(time.perf_counter() - begun)
+            took.append((time.perf_counter() - begun, ask()))
 
     thread = threading.Thread(target=repeat)
     thread.start()
@@ -173,23 +184,28 @@ def _measure(
         )
 
     parts = {
-        "nothing": None,
+        "nothing": lambda: None,
         "tenants, by the server": as_the_server_does,
         "tenants, a role each": with_a_role_of_its_own,
     }
     answers: dict[str, list[list[float]]] = {name: [] for name in parts}
-    takes: dict[str, list[float]] = {name: [] for name in parts}
+    takes: dict[str, list[tuple[float, float]]] = {name: [] for name in parts}
+    as_the_server_does()
+    while plain.execute("SELECT FROM mtdd.spare_role LIMIT 1").rowcount == 0:
+        # Made by the server, when it has seen how many tenants there are.
+        time.sleep(0.1)
     clients = _Clients(address, given.clients, given.pause)
     clients.observe(5 * given.seconds)
     for _ in range(given.rounds):
         for name, work in parts.items():
-            with _repeating(work, given.every) as took:
+            with _repeating(work, clients.ask, given.every) as took:
                 answers[name].append(clients.observe(given.seconds))
             takes[name] += took
     clients.end()
     table = Table(
         "made meanwhile",
         "each takes, ms",
+        "next query, ms",
         "queries",
         "p50, ms",
         "p99, ms",
@@ -197,10 +213,13 @@ def _measure(
         title=f"Point queries of {_QUERIED} among {given.tenants:,} tenants, PostgreSQL {version}",
     )
     for name, rounds in answers.items():
-        each = f"{1e3 * statistics.median(takes[name]):.0f}" if takes[name] else "-"
+        each, following = (
+            f"{1e3 * statistics.median(part):.1f}" for part in zip(*takes[name], strict=True)
+        )
         table.add_row(
             name,
             each,
+            following,
             f"{sum(map(len, rounds)):,}",
             *(
                 f"{1e3 * statistics.median(part[int(len(part) * share)] for part in rounds):.1f}"

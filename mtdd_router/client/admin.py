@@ -77,22 +77,25 @@ class ShardAdmin:
         return ShardInfo(**{field: getattr(answer, field) for field in ShardInfo.__slots__})
 
     def create_namespace(self, placement: Placement) -> Placement:
-        """Make the tenant's role, namespace and placement, all or nothing."""
+        """Make the tenant's role, namespace and placement, all or nothing.
+
+        Returns the placement as stored: the shard may have given it another role.
+        """
         request = admin_pb.CreateNamespaceRequest(placement=placement_message(placement))
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
         return placement_from_message(answer.placement)
 
-    def create_filled(self, placement: Placement, part: ScriptPart) -> bool:
+    def create_filled(self, placement: Placement, part: ScriptPart) -> Placement | None:
         """Do as `create_namespace`, and run an atomic *part* in the schema, all or nothing.
 
-        Returns whether that led to the schema it is known to lead to. If not, or if *part*
-        failed, nothing was made.
+        Returns the placement as stored, or None if that did not lead to the schema it is known
+        to lead to, or *part* failed; then nothing was made.
         """
         request = admin_pb.CreateNamespaceRequest(
             placement=placement_message(placement), part=part_message(part)
         )
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
-        return not answer.differs
+        return None if answer.differs else placement_from_message(answer.placement)
 
     def drop_namespace(self, tenant: str) -> bool:
         """Remove the tenant with everything it has; return whether anything was there."""

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Final
+from uuid import UUID
 
 import grpc
 import psycopg
@@ -35,7 +36,7 @@ from mtdd_router.server.scripts import Scripts
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.server.updates import NoSuchTenant, update_placement
 from mtdd_router.server.version import server_version
-from mtdd_router.types import Placement, TenantState, validate_tenant_name
+from mtdd_router.types import Isolation, Placement, TenantState, validate_tenant_name
 from mtdd_router.wire.placements import (
     InvalidPlacement,
     placement_from_message,
@@ -55,6 +56,8 @@ Load = Callable[[], tuple[int, int, int]]
 """Returns the worker's open and busy backend connections and its open sessions."""
 
 _PAGE: Final = 10_000
+# After how many new tenants a worker looks whether spare roles are left.
+_LOOKS_AFTER: Final = 8
 
 _CODES: Final[tuple[tuple[type[Exception], grpc.StatusCode], ...]] = (
     (InvalidTenantName, grpc.StatusCode.INVALID_ARGUMENT),
@@ -120,9 +123,13 @@ class ShardAdminService:
         # What changes catalogs makes every other backend read them again: two at once take
         # longer than one after the other.
         self._changing = asyncio.Lock()
+        self._refilling: asyncio.Task[None] | None = None
+        self._made = 0
 
     async def close(self) -> None:
         """Close what is kept open between calls."""
+        if self._refilling is not None:
+            self._refilling.cancel()
         await self._connections.close()
 
     async def GetIdentity(  # noqa: N802 - the names are the protocol's
@@ -170,7 +177,27 @@ class ShardAdminService:
                 return admin_pb.CreateNamespaceResponse(differs=True)
             finally:
                 self._placements.forget(tenant)
+        self._refill_soon(stored.isolation)
         return admin_pb.CreateNamespaceResponse(placement=placement_message(stored))
+
+    def _refill_soon(self, isolation: Isolation) -> None:
+        """See to the roles of tenants to come, now and then, while nobody waits for it."""
+        self._made += 1
+        if self._refilling is None and self._made % _LOOKS_AFTER == 1:
+            self._refilling = asyncio.create_task(self._refill(isolation))
+
+    async def _refill(self, isolation: Isolation) -> None:
+        started = asyncio.get_running_loop().time()
+        try:
+            async with self._connections.use() as (connection, shard_id):
+                made = await self._namespaces(connection, shard_id).refill(isolation)
+            if made:
+                duration_ms = round((asyncio.get_running_loop().time() - started) * 1000, 3)
+                log.info("spare_roles_made", count=made, duration_ms=duration_ms)
+        except (psycopg.Error, NotPossible) as exc:
+            log.warning("spare_roles_not_made", reason=describe(exc))
+        finally:
+            self._refilling = None
 
     async def DropNamespace(  # noqa: N802
         self, request: admin_pb.DropNamespaceRequest, context: CallContext
@@ -281,6 +308,11 @@ class ShardAdminService:
         finally:
             await connection.close()
 
+    def _namespaces(self, connection: AsyncConnection, shard_id: UUID) -> Namespaces:
+        return Namespaces(
+            connection, shard_id, self._logins, extension_schema=self._config.extension_schema
+        )
+
     @asynccontextmanager
     async def _call(
         self, method: str, tenant: str, context: CallContext, *, alone: bool = False
@@ -297,12 +329,7 @@ class ShardAdminService:
                 self._changing if alone else nullcontext(),
                 self._connections.use() as (connection, shard_id),
             ):
-                yield Namespaces(
-                    connection,
-                    shard_id,
-                    self._logins,
-                    extension_schema=self._config.extension_schema,
-                )
+                yield self._namespaces(connection, shard_id)
         except tuple(kind for kind, _ in _CODES) as exc:
             code, failure = _status(exc), describe(exc)
             if code is grpc.StatusCode.INTERNAL:

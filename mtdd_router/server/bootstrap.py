@@ -135,6 +135,10 @@ _SCRIPTS: Final = (
 
     {migration_states_function("p.isolation <> 'database'")}
     """,
+    """
+    CREATE TABLE mtdd.spare_role (role text PRIMARY KEY, login boolean NOT NULL);
+    CREATE TABLE mtdd.role_maker (role text PRIMARY KEY);
+    """,
 )
 
 log = get_logger(__name__)

@@ -21,6 +21,7 @@ from mtdd_router.server.identifiers import check_identifier, mark
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.postgres.startup import ConnectFailed
 from mtdd_router.server.script_parts import Home, SchemaDiffers, leaves_state, run_part
+from mtdd_router.server.spare_roles import SpareRoles
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.server.tenant_roles import AlreadyExists, NotPossible, TenantRoles
 from mtdd_router.types import Isolation, Placement, ScriptPart, TenantState
@@ -63,6 +64,7 @@ class Namespaces:
         self.mark = mark(shard_id)
         self._logins = logins
         self._roles = TenantRoles(connection, self.mark, logins)
+        self._spares = SpareRoles(connection, self._roles)
         self._extension_schema = extension_schema
 
     # Create
@@ -124,12 +126,16 @@ class Namespaces:
         await self._clean_behind(part)
         return stored
 
+    async def refill(self, isolation: Isolation) -> int:
+        """Make roles for tenants to come, if few are left; return how many."""
+        return await self._spares.refill(isolation)
+
     async def _clean_behind(self, part: ScriptPart | None) -> None:
         if part is not None and leaves_state(part):
             await clean(self.connection)
 
     async def _place(self, placement: Placement, state: TenantState) -> Placement:
-        """Insert the placement, or return the one that is there."""
+        """Insert the placement, or return the one that is there; its role may be another."""
         cursor = await self.connection.execute(
             "INSERT INTO mtdd.placement (tenant, isolation, namespace, role, epoch, state)"
             " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
@@ -144,18 +150,14 @@ class Namespaces:
             ],
         )
         if (row := await cursor.fetchone()) is not None:
-            return placement_from_row(row)
+            return await self._spares.give(placement_from_row(row))
         stored = await self.find(placement.tenant)
         if stored is None:
             raise AlreadyExists(
                 f"Another tenant of this shard uses the namespace {placement.namespace!r} "
                 f"or the role {placement.role!r}."
             )
-        same = (stored.isolation, stored.namespace, stored.role) == (
-            placement.isolation,
-            placement.namespace,
-            placement.role,
-        )
+        same = (stored.isolation, stored.namespace) == (placement.isolation, placement.namespace)
         if not same or stored.epoch < placement.epoch:
             raise AlreadyExists(
                 f"Tenant {placement.tenant!r} lives on this shard already: namespace "
@@ -346,11 +348,15 @@ class Namespaces:
         """
         check_identifier("orphan", name)
         if await self._is(
-            "SELECT EXISTS (SELECT FROM mtdd.placement WHERE namespace = %s OR role = %s)",
+            "SELECT EXISTS (SELECT FROM mtdd.placement WHERE namespace = %s OR role = %s)"
+            " OR EXISTS (SELECT FROM mtdd.spare_role WHERE role = %s)",
+            name,
             name,
             name,
         ):
-            raise NotPossible(f"{name!r} belongs to a tenant of this shard; delete the tenant.")
+            raise NotPossible(
+                f"{name!r} belongs to a tenant of this shard, or will; delete the tenant."
+            )
         dropped = False
         if (owner := await self._database_owner(name)) is not None:
             await self._require_marked_database(name, owner)
@@ -416,8 +422,7 @@ class Namespaces:
             ]
             if has_rights:
                 # Only the database's owner takes them away.
-                own = sql.Identifier(self.connection.info.dbname)
-                statements.append(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(own, name))
+                statements += self._roles.shutting_out(role)
             statements.append(sql.SQL("DROP ROLE {}").format(name))
         return statements
 

@@ -28,6 +28,8 @@ SELECT d.datname::text, d.datname = current_database()
  WHERE d.datallowconn AND a.grantee = 0 AND a.privilege_type = 'CONNECT'
  ORDER BY 1
 """
+# PostgreSQL fails where two change the rights to one database at the same time.
+_ALONE: Final = sql.SQL(f"SELECT pg_catalog.pg_advisory_xact_lock({0x6D746463})")
 _SESSIONS: Final = (
     " FROM pg_catalog.pg_stat_activity WHERE usename = %s AND backend_type = 'client backend'"
 )
@@ -62,15 +64,12 @@ class TenantRoles:
             AlreadyExists: if it is not the shard's own.
             NotPossible: if it could log in elsewhere.
         """
-        name = sql.Identifier(role)
         strict = isolation is Isolation.STRICT
-        comment, may_switch = await self._facts(role)
+        comment, may_switch, may_connect = await self._facts(role)
         statements: list[sql.Composable] = []
         # An outer join with none is no comment either: pg_has_role tells them apart.
         if may_switch is None:
-            attributes = self._logins.attributes(role) if strict else sql.SQL("NOLOGIN")
-            statements.append(sql.SQL("CREATE ROLE {} {}").format(name, attributes))
-            statements.append(sql.SQL("COMMENT ON ROLE {} IS {}").format(name, self._mark))
+            statements += self._creating(role, isolation)
         elif comment != self._mark:
             raise AlreadyExists(
                 f"Role {role!r} exists and was not made by this shard server; "
@@ -78,16 +77,49 @@ class TenantRoles:
             )
         # The login role switches to it, but should not have its rights without switching.
         if not may_switch:
-            options = " WITH INHERIT FALSE, SET TRUE" if self._grants_have_options else ""
-            statements.append(sql.SQL("GRANT {} TO CURRENT_USER" + options).format(name))
-        if strict and not await self._is_let_in():
-            database = sql.Identifier(self._connection.info.dbname)
-            statements.append(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, name))
+            statements.append(self._granting(role, sql.SQL("CURRENT_USER")))
+        if may_connect is None:
+            may_connect = await self._is_let_in()
+        if strict and not may_connect:
+            statements += self._letting_in([role])
         return statements
 
     async def make(self, role: str, isolation: Isolation) -> None:
         """Make the role, as `making` says."""
         await self._run_all(await self.making(role, isolation))
+
+    async def make_batch(self, names: list[str], isolation: Isolation, maker: str) -> None:
+        """Make new roles, as `making` says, in the open transaction.
+
+        Args:
+            names: of roles that are not there.
+            isolation: of the tenants that they will be given to.
+            maker: a new role that makes them, if it is not empty. PostgreSQL looks through
+                all roles that somebody administers before he makes one, so that a hundred
+                take seconds where there are thousands; the new one administers none yet.
+        """
+        login = sql.Identifier(self._connection.info.user)
+        statements: list[sql.Composable] = []
+        if maker:
+            statements += [
+                sql.SQL("CREATE ROLE {} NOLOGIN CREATEROLE").format(sql.Identifier(maker)),
+                sql.SQL("COMMENT ON ROLE {} IS {}").format(
+                    sql.Identifier(maker), f"{self._mark}, maker of roles"
+                ),
+                self._granting(maker, login),
+                sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(maker)),
+            ]
+        for name in names:
+            statements += [*self._creating(name, isolation), self._granting(name, login)]
+        statements.append(sql.SQL("SET LOCAL ROLE NONE"))
+        if isolation is Isolation.STRICT and not await self._is_let_in():
+            statements += self._letting_in(names)
+        await self._run_all(statements)
+
+    @property
+    def counts_members(self) -> bool:
+        """Whether who makes a role is thereby its administrator, as from PostgreSQL 16 on."""
+        return self._grants_have_options
 
     async def shut(self, role: str) -> None:
         """Let the role log in no more, wait for its running statements, and end its sessions.
@@ -128,24 +160,52 @@ class TenantRoles:
                 f"REVOKE CONNECT ON DATABASE {names} FROM PUBLIC; and grant it to whom it is for."
             )
 
+    def shutting_out(self, role: str) -> list[sql.Composable]:
+        """Return what takes the role's rights to the shard's own database."""
+        database, name = sql.Identifier(self._connection.info.dbname), sql.Identifier(role)
+        return [_ALONE, sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, name)]
+
     # internals
+
+    def _letting_in(self, roles: list[str]) -> list[sql.Composable]:
+        database = sql.Identifier(self._connection.info.dbname)
+        names = sql.SQL(", ").join(map(sql.Identifier, roles))
+        return [_ALONE, sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, names)]
+
+    def _creating(self, role: str, isolation: Isolation) -> list[sql.Composable]:
+        name = sql.Identifier(role)
+        attributes: sql.Composable = sql.SQL("NOLOGIN")
+        if isolation is Isolation.STRICT:
+            attributes = self._logins.attributes(role)
+        return [
+            sql.SQL("CREATE ROLE {} {}").format(name, attributes),
+            sql.SQL("COMMENT ON ROLE {} IS {}").format(name, self._mark),
+        ]
+
+    def _granting(self, role: str, to: sql.Composable) -> sql.Composable:
+        """Return what lets *to* become the role, without its rights before that."""
+        options = " WITH INHERIT FALSE, SET TRUE" if self._grants_have_options else ""
+        return sql.SQL("GRANT {} TO {}" + options).format(sql.Identifier(role), to)
 
     @property
     def _grants_have_options(self) -> bool:
         return self._connection.info.server_version >= _GRANTS_HAVE_OPTIONS
 
-    async def _facts(self, role: str) -> tuple[str, bool | None]:
-        """Return the role's comment, and whether the login role may switch; None if none is."""
+    async def _facts(self, role: str) -> tuple[str, bool | None, bool | None]:
+        """Return the role's comment, whether the login role may switch to it, and whether it
+        may connect; None if there is no such role.
+        """
         cursor = await self._connection.execute(
             "SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''),"
-            " pg_catalog.pg_has_role(r.oid, %s) OR l.rolsuper AND r.oid IS NOT NULL"
+            " pg_catalog.pg_has_role(r.oid, %s) OR l.rolsuper AND r.oid IS NOT NULL,"
+            " pg_catalog.has_database_privilege(r.oid, current_database(), 'CONNECT')"
             " FROM pg_catalog.pg_roles l LEFT JOIN pg_catalog.pg_roles r ON r.rolname = %s"
             " WHERE l.rolname = current_user",
             ["SET" if self._grants_have_options else "MEMBER", role],
         )
         row = await cursor.fetchone()
         assert row is not None
-        return row[0], row[1]
+        return row[0], row[1], row[2]
 
     async def _comment(self, role: str) -> str | None:
         """Return the comment of *role*, empty if it has none, None if there is no such role."""

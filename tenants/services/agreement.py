@@ -21,7 +21,7 @@ from tenants.services.audit import note
 from tenants.services.resting import let_rest
 from tenants.services.routes import forget
 
-__all__ = ["agree", "drop_leftovers", "find_placement", "purge_date", "record"]
+__all__ = ["adopt_role", "agree", "drop_leftovers", "find_placement", "purge_date", "record"]
 
 
 _TOLD: Final = frozenset({"name", "state", "isolation", "role"})
@@ -134,13 +134,22 @@ def agree(tenant: Tenant, admin: ShardAdmin) -> None:
             f"(epoch {tenant.epoch}); run `manage.py check_shards --repair`."
         )
     if placement.epoch > tenant.epoch:
-        record(tenant, state=placement.state.value, epoch=placement.epoch)
+        record(tenant, state=placement.state.value, epoch=placement.epoch, role=placement.role)
     elif placement != tenant.placement():
         raise PlacementDisagreement(
             f"Tenant {tenant.name!r} is {tenant.state} in the registry and "
             f"{placement.state} on shard {tenant.shard.name!r}; "
             "run `manage.py check_shards --repair`."
         )
+
+
+def adopt_role(tenant: Tenant, placement: Placement) -> None:
+    """Take over the role that the shard has given a new tenant, which may be a spare one.
+
+    Raises: as `record`.
+    """
+    if placement.role != tenant.role:
+        record(tenant, role=placement.role)
 
 
 def drop_leftovers(tenant: Tenant, admin: ShardAdmin) -> None:

@@ -162,7 +162,11 @@ class _Comparison:
         if placement is not None and placement.state in WHOLE:
             later = placement
             mend: Callable[[], object] = lambda: record(  # noqa: E731
-                row, name=later.tenant, state=later.state.value, epoch=later.epoch
+                row,
+                name=later.tenant,
+                state=later.state.value,
+                epoch=later.epoch,
+                role=later.role,
             )
         else:
             # Its tables may be there, but whether all its first rows are cannot be told.

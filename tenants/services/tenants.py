@@ -26,7 +26,7 @@ from tenants.errors import (
     TenantAlreadyExists,
 )
 from tenants.models import Shard, Tenant
-from tenants.services.agreement import record
+from tenants.services.agreement import adopt_role, record
 from tenants.services.audit import note
 from tenants.services.changing import (
     change,
@@ -111,7 +111,7 @@ def filled_tenant(name: str, shard: str | None, isolation: Isolation) -> Iterato
     tenant = _insert(name, chosen, isolation)
     admin = admin_of(chosen)
     try:
-        admin.create_namespace(tenant.placement())
+        adopt_role(tenant, admin.create_namespace(tenant.placement()))
         yield tenant
     # Also Ctrl-C must not leave half a tenant, if that can be helped.
     except BaseException as exc:

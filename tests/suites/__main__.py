@@ -17,7 +17,7 @@ from tests.suites.environments import Environment, SuiteError
 from tests.suites.packages import PACKAGES, package_suite
 from tests.suites.postgres import postgres_with_icu
 from tests.suites.report import Comparison, write_json
-from tests.suites.running import Suite, run_routed, run_straight
+from tests.suites.running import Suite, run_examined, run_routed, run_straight
 
 
 def main() -> int:
@@ -27,6 +27,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        if getattr(options, "examined", False):
+            return max(_examine(*prepared) for prepared in options.prepare(options))
         comparisons = [_compare(*prepared) for prepared in options.prepare(options)]
     except SuiteError as exc:
         print(exc, file=sys.stderr)
@@ -61,6 +63,11 @@ def _arguments() -> argparse.Namespace:
         "--python", metavar="VERSION", help="default: 3.11 for Django 5.2, 3.13 for later ones"
     )
     of_django.add_argument("--processes", type=int, default=2, help="default: %(default)s")
+    of_django.add_argument(
+        "--examined",
+        action="store_true",
+        help="run it over gRPC only, and list what a tenant would be refused of its statements",
+    )
     of_packages = kinds.add_parser("packages", help="the suites of other packages")
     of_packages.set_defaults(prepare=_prepare_packages)
     of_packages.add_argument("names", nargs="*", help=f"of {', '.join(PACKAGES)}; default all")
@@ -91,6 +98,15 @@ def _prepare_packages(options: argparse.Namespace) -> Iterator[tuple[Suite, Envi
         if name not in PACKAGES:
             raise SuiteError(f"{name} is none of {', '.join(PACKAGES)}.")
         yield package_suite(name, newest_python_of(django.__version__), _database_options(options))
+
+
+def _examine(suite: Suite, environment: Environment) -> int:
+    with postgres_with_icu() as postgres:
+        run, refusals = run_examined(suite, postgres)
+    print(f"\n{suite.name} on Python {environment.python_version}: {suite.scope}")
+    print(", ".join(f"{count:,} {kind}" for kind, count in run.counts().items()))
+    refusals.print()
+    return 1 if refusals.unexpected or not run.counts()["passed"] else 0
 
 
 def _compare(suite: Suite, environment: Environment) -> Comparison:

@@ -15,10 +15,12 @@ from typing import Any, Final
 from benchmarks.servers import Postgres, Shard
 from tests.suites.databases import routed_databases, straight_databases
 from tests.suites.environments import CACHE, ROOT
+from tests.suites.examining_server import NOTES
 from tests.suites.outcomes import Run
 from tests.suites.postgres import Leftovers, Traces
+from tests.suites.refusals import Refusals
 
-__all__ = ["Suite", "run_routed", "run_straight"]
+__all__ = ["Suite", "run_examined", "run_routed", "run_straight"]
 
 _INSIDE: Final = Path(__file__).with_name("inside")
 _SHARD_DATABASE: Final = "shard"
@@ -49,6 +51,21 @@ def run_routed(suite: Suite, postgres: Postgres) -> tuple[Run, Leftovers]:
         before = Traces.of(postgres, *kept)
         run = _run(suite, "routed", routed_databases(shard.address, dict(suite.options)))
         return run, Leftovers.since(before, postgres, kept, _POOL_SIZE)
+
+
+def run_examined(suite: Suite, postgres: Postgres) -> tuple[Run, Refusals]:
+    """Run *suite* over a shard server that notes what it would refuse to a tenant."""
+    postgres.create_database(_SHARD_DATABASE)
+    with tempfile.TemporaryDirectory(prefix="mtdd-suite-") as folder:
+        notes = Path(folder) / "notes.json"
+        with Shard(
+            postgres.dsn(_SHARD_DATABASE),
+            root=ROOT,
+            module="tests.suites.examining_server",
+            environment={NOTES: str(notes)},
+        ) as shard:
+            run = _run(suite, "examined", routed_databases(shard.address, dict(suite.options)))
+        return run, Refusals.read(notes)
 
 
 def run_straight(suite: Suite, postgres: Postgres) -> Run:

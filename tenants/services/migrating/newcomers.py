@@ -17,6 +17,7 @@ from django.core.signals import setting_changed
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.types import Isolation, Placement
 from tenants.models import Tenant
+from tenants.services.agreement import adopt_role
 from tenants.services.migrating.batches import Limits, apply_to_new
 from tenants.services.migrating.planning import NEWEST
 from tenants.services.migrating.recipes import Recipe
@@ -95,11 +96,12 @@ def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bo
     if script is not None:
         if not _known.is_to_compare(key):
             script = replace(script, fingerprint="")
-        if admin.create_filled(placement, script):
+        if (stored := admin.create_filled(placement, script)) is not None:
+            adopt_role(tenant, stored)
             _known.keep(key, recipe)
             return True
         recipe = None
-    admin.create_namespace(tenant.placement())
+    adopt_role(tenant, admin.create_namespace(tenant.placement()))
     limits = Limits()
     if recipe is not None and apply_to_new(tenant, recipe, admin, limits):
         _known.keep(key, recipe)

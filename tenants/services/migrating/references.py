@@ -11,6 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 from mtdd_router.types import Isolation, SchemaDetail, SchemaState, TenantState
 from tenants.errors import MigrationFailed
 from tenants.models import Shard, Tenant
+from tenants.services.agreement import adopt_role
 from tenants.services.deletion import remove_unfinished
 from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
@@ -85,7 +86,8 @@ def _passing_tenant(shard: Shard) -> Iterator[Tenant]:
         forget(name)
         admin = admin_of(shard, timeout=_CALL_TIMEOUT)
         try:
-            admin.create_namespace(replace(tenant.placement(), state=TenantState.CREATING))
+            creating = replace(tenant.placement(), state=TenantState.CREATING)
+            adopt_role(tenant, admin.create_namespace(creating))
             yield tenant
         finally:
             remove_unfinished(tenant, admin)

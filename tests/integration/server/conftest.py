@@ -87,10 +87,12 @@ def _remove_tenants(dsn: str, outside: psycopg.Connection[Any]) -> None:
         except psycopg.Error:
             return
         assert row is not None
-        mark = f"%of shard {row[0]}"
+        mark = f"%of shard {row[0]}%"
         roles = inside.execute(
             "SELECT r.rolname FROM pg_roles r JOIN pg_shdescription d ON d.objoid = r.oid"
-            " AND d.classoid = 'pg_authid'::regclass WHERE d.description LIKE %s",
+            " AND d.classoid = 'pg_authid'::regclass WHERE d.description LIKE %s"
+            # Who made others goes last.
+            " ORDER BY d.description",
             [mark],
         ).fetchall()
         for (role,) in roles:

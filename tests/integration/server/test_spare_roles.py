@@ -1,0 +1,144 @@
+"""Roles made ahead, on a shard that believes to have many tenants."""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from mtdd_router import dbapi
+from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.client.endpoint import Endpoint
+from mtdd_router.client.location import Location
+from mtdd_router.errors import ShardRefused
+from mtdd_router.types import Isolation, Placement
+from tests.integration.server.running import RunningServer, wait_until
+from tests.integration.server.test_tenant_sessions import Fixed
+
+NewPlacement = Callable[..., Placement]
+
+# A batch is made of a 64th of these.
+TENANTS = 1280
+
+
+@pytest.fixture
+def postgres(shared_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(shared_dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def admin(shared_admin: ShardAdmin, postgres: psycopg.Connection[Any]) -> Iterator[ShardAdmin]:
+    postgres.execute(
+        "INSERT INTO mtdd.placement (tenant, isolation, namespace, role, epoch, state)"
+        " SELECT 'many' || i, 'schema', 'many_' || i, 'many_' || i, 1, 'active'"
+        f" FROM generate_series(1, {TENANTS}) AS i"
+    )
+    yield shared_admin
+    for tenant in shared_admin.placements().placements:
+        if not tenant.startswith("many"):
+            shared_admin.drop_namespace(tenant)
+    postgres.execute("DELETE FROM mtdd.spare_role; DELETE FROM mtdd.role_maker")
+
+
+@pytest.fixture
+def create(
+    admin: ShardAdmin, new_placement: NewPlacement, postgres: psycopg.Connection[Any]
+) -> Callable[..., Placement]:
+    def create(isolation: Isolation, *, until: int = 0) -> Placement:
+        """Make tenants until there are at least so many spare roles; return the last one."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            tenant = f"t{secrets.token_hex(4)}"
+            placement = new_placement(tenant, isolation=isolation)
+            made = admin.create_namespace(placement)
+            if made.role.startswith("mtdd_role_") and len(spares(postgres)) >= until:
+                return made
+            # The server looks after every few tenants, and nobody waits for it.
+            time.sleep(0.05)
+        raise AssertionError("no spare roles were made")
+
+    return create
+
+
+def spares(postgres: psycopg.Connection[Any]) -> set[str]:
+    return {role for (role,) in postgres.execute("SELECT role FROM mtdd.spare_role")}
+
+
+def kind_of(isolation: Isolation) -> Isolation:
+    """Return an isolation whose tenants have the same kind of roles, and are made quickly."""
+    return Isolation.STRICT if isolation is Isolation.STRICT else Isolation.SCHEMA
+
+
+def changes_of_roles(postgres: psycopg.Connection[Any]) -> Any:
+    return postgres.execute(
+        "SELECT (SELECT array_agg(r::text ORDER BY r::text) FROM pg_roles r),"
+        " (SELECT array_agg((m.xmin, m)::text ORDER BY (m.xmin, m)::text) FROM pg_auth_members m)"
+    ).fetchone()
+
+
+def connect(server: RunningServer, tenant: str) -> Any:
+    location = Location(Endpoint(server.address, "only"), tenant, 1)
+    return dbapi.connect(Fixed(location), database=tenant, autocommit=True)
+
+
+@pytest.mark.parametrize("isolation", list(Isolation))
+def test_a_tenant_is_made_without_changing_any_role(
+    create, admin, postgres, new_placement, isolation
+):
+    create(kind_of(isolation), until=TENANTS // 64 // 4)
+    before, there = changes_of_roles(postgres), spares(postgres)
+    wanted = new_placement("abc", isolation=isolation)
+    made = admin.create_namespace(wanted)
+    assert changes_of_roles(postgres) == before
+    assert {made.role} == there - spares(postgres)
+    assert made.namespace == wanted.namespace
+    # Asked for again, as after a lost answer, it is the same.
+    assert admin.create_namespace(wanted) == made
+    assert admin.placements(tenant="abc").placements["abc"] == made
+    assert admin.drop_namespace("abc")
+    assert not postgres.execute("SELECT FROM pg_roles WHERE rolname = %s", [made.role]).rowcount
+
+
+@pytest.mark.parametrize("isolation", list(Isolation))
+def test_a_tenant_with_a_spare_role_works(create, shared_server, isolation):
+    create(kind_of(isolation), until=TENANTS // 64 // 4)
+    made = create(isolation)
+    with contextlib.closing(connect(shared_server, made.tenant)) as connection:
+        connection.execute("CREATE TABLE t (id int)")
+        assert connection.execute("SELECT current_user::text").fetchone() == (made.role,)
+
+
+def test_spare_roles_are_no_orphans_and_cannot_be_dropped(create, admin, postgres):
+    create(Isolation.SCHEMA, until=TENANTS // 64 // 4)
+    there = spares(postgres)
+    assert not set(admin.placements(orphans=True).orphans) & there
+    with pytest.raises(ShardRefused, match="belongs to a tenant of this shard, or will"):
+        admin.drop_orphan(min(there))
+
+
+def test_who_made_roles_goes_with_the_last_of_them(create, admin, postgres):
+    create(Isolation.SCHEMA, until=TENANTS // 64 // 4)
+    makers = postgres.execute("SELECT role FROM mtdd.role_maker").fetchall()
+    if postgres.info.server_version < 160000:
+        assert not makers
+        return
+    (maker,) = makers[0]
+    for role in spares(postgres):
+        postgres.execute(f'DROP ROLE "{role}"')
+    postgres.execute("DELETE FROM mtdd.spare_role")
+    for tenant in admin.placements().placements:
+        if not tenant.startswith("many"):
+            admin.drop_namespace(tenant)
+    wait_until(lambda: bool(create(Isolation.SCHEMA, until=1)))
+    assert not postgres.execute("SELECT FROM pg_roles WHERE rolname = %s", [maker]).rowcount
+
+
+def test_a_shard_with_few_tenants_makes_none(shared_admin, postgres, new_placement):
+    for number in range(10):
+        placement = new_placement(f"t{number}")
+        assert shared_admin.create_namespace(placement) == placement
+    assert not spares(postgres)
