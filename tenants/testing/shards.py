@@ -10,7 +10,6 @@ import atexit
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -83,11 +82,10 @@ class _Embedded:
 
     def _start(self) -> None:
         from mtdd_router.embedded import Stack, StackOptions
+        from mtdd_router.embedded.folders import scratch_folder
 
         self._pid = os.getpid()
-        self._folder = Path(tempfile.mkdtemp(prefix="mtdd-tests-"))
-        # PostgreSQL's own account passes through it, if root runs the tests.
-        self._folder.chmod(0o711)
+        self._folder = scratch_folder(f"mtdd-tests-{self._pid}-")
         atexit.register(self.stop)
         # The registry of tests is where Django's runner has made it, so the stack has none.
         options = StackOptions(shards=1, durable=False, registry_dsn="dbname=elsewhere")

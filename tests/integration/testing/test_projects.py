@@ -13,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.embedded import Stack
+from mtdd_router.embedded.shard_server import shard_answers
 from mtdd_router.types import Isolation, Placement, TenantState
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,6 +71,17 @@ urlpatterns = [path("books/", books)]
 """,
     "pytest.ini": "[pytest]\nDJANGO_SETTINGS_MODULE = project_settings\npythonpath = .\n",
 }
+WHERE = """
+from tenants.models import Shard
+from tenants.testing import TenantTestCase
+
+class First(TenantTestCase):
+    def test_where(self):
+        print("at", Shard.objects.get().address, flush=True)
+
+class Second(First):
+    pass
+"""
 Run = Callable[..., str]
 
 
@@ -149,8 +161,10 @@ def test_they_are_kept_on_demand_and_used_again(run: Run, address: str) -> None:
 
 def test_pytest_runs_them_and_leaves_nothing(run: Run, address: str) -> None:
     before = tenants(address)
-    said = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", "shop/test_books.py")
-    assert "7 passed" in said
+    said = run(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", "shop/test_books.py::BookTests"
+    )
+    assert "6 passed" in said
     assert tenants(address) == before
 
 
@@ -162,8 +176,14 @@ def test_a_registry_that_is_not_for_tests_is_left_alone(run: Run, address: str) 
     assert tenants(address) == before
 
 
-def test_a_project_without_shards_is_told_what_to_set(run: Run, tmp_path: Path) -> None:
+def test_a_stack_of_the_run_alone_is_shared_by_its_processes_and_gone_with_it(
+    run: Run, tmp_path: Path
+) -> None:
     settings = tmp_path / "project_settings.py"
-    settings.write_text(settings.read_text() + "\nMTDD_TEST_SHARDS = None\n")
-    said = run("-m", "django", "test", "--noinput", code=1)
-    assert "Tests have no shard to make their tenants on." in said
+    settings.write_text(settings.read_text() + "\nMTDD_TEST_SHARDS = 'embedded'\n")
+    (tmp_path / "shop" / "test_where.py").write_text(WHERE)
+    said = run("-m", "django", "test", "--noinput", "--parallel=2", "shop")
+    assert "Ran 6 tests" in said
+    addresses = set(re.findall(r"at (127\.0\.0\.1:\d+)", said))
+    assert len(addresses) == 1
+    assert not shard_answers(addresses.pop())
