@@ -177,6 +177,29 @@ def django_db_modify_db_settings(stack: Stack) -> None:
     settings.MTDD_TEST_SHARDS = {server.name: server.address for server in stack.shard_servers}
 
 
+@pytest.fixture(autouse=True)
+def _rows_of_test_tenants_stay_with_their_tests(
+    request: pytest.FixtureRequest,
+) -> Iterator[None]:
+    """Take the tenants of the pytest plugin, which last a session, out of the registry.
+
+    Other tests begin with a registry of their own; the plugin puts its rows back.
+    """
+    if "mtdd_test_tenants" not in request.fixturenames:
+        yield
+        return
+    blocker = request.getfixturevalue("django_db_blocker")
+    request.getfixturevalue("mtdd_test_tenants")
+    yield
+    # Imported late: models need the settings.
+    from tenants.models import Shard, Tenant
+
+    # After the test's own database fixtures, which are asked for later.
+    with blocker.unblock():
+        Tenant.objects.all().delete()
+        Shard.objects.all().delete()
+
+
 @pytest.fixture(scope="session")
 def shard_addresses(stack: Stack) -> dict[str, str]:
     """The address of each shard server, by the shard's name."""
