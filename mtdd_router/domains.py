@@ -101,17 +101,21 @@ class DomainDirectory:
         """
         now = monotonic()
         entry = self._entries.get(domain)
-        if entry is not None and entry.fresh_until > now and self._is_there(entry.tenant):
+        if entry is None:
+            if self._unknown.get(domain, 0.0) > now:
+                return None
+            return self._read(domain)
+        if entry.fresh_until > now and self._is_there(entry.tenant):
             return entry.tenant
-        if entry is None and self._unknown.get(domain, 0.0) > now:
-            return None
+        ends = entry.read_at + mtdd_settings.name_rest
+        if now < ends:
+            # The others go on meanwhile; nor does each wait for a registry that is down.
+            entry.fresh_until = min(now + RETRY_AFTER, ends)
         try:
             return self._read(domain)
         except RegistryUnavailable:
-            if entry is None or now - entry.read_at > mtdd_settings.name_rest:
+            if now >= ends:
                 raise
-            # Not each request waits for a registry that is down.
-            entry.fresh_until = min(now + RETRY_AFTER, entry.read_at + mtdd_settings.name_rest)
             return entry.tenant
 
     def forget(self) -> None:

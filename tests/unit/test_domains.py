@@ -150,6 +150,29 @@ def test_a_domain_is_never_believed_for_longer_than_names_rest(
     assert known.tenant("a.example") == "xyz"
 
 
+def test_while_one_reads_a_domain_anew_the_others_go_on(
+    known: DomainDirectory, registry: Registry, clock: Clock
+) -> None:
+    assert known.tenant("a.example") == "abc"
+    clock.now += 61
+    reading, go_on = threading.Event(), threading.Event()
+    read = registry.tenant_of_domain
+
+    def slow(domain: str) -> str | None:
+        reading.set()
+        assert go_on.wait(10)
+        return read(domain)
+
+    registry.tenant_of_domain = slow  # type: ignore[method-assign]
+    reader = threading.Thread(target=known.tenant, args=("a.example",))
+    reader.start()
+    assert reading.wait(10)
+    assert known.tenant("a.example") == "abc"
+    go_on.set()
+    reader.join()
+    assert len(registry.reads) == 2
+
+
 def test_what_was_read_before_a_change_is_not_kept_after_it(
     known: DomainDirectory, registry: Registry
 ) -> None:
