@@ -14,7 +14,7 @@ BOOKCASE = "tests.apps.bookcase"
 PASSWORD = "the same in every tenant"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def _bookcase(django_db_setup: None) -> Iterator[None]:
     from django.conf import settings
 
