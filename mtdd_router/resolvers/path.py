@@ -1,11 +1,17 @@
 """The tenant in the path."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import get_script_prefix, set_script_prefix
 
 __all__ = ["PathResolver"]
+
+
+# To relative URLs Django adds the script prefix when they are first asked for, and keeps that for
+# the whole process: it must not be a tenant's.
+_PREFIXED: Final = ("STATIC_URL", "MEDIA_URL")
 
 
 class PathResolver:
@@ -30,6 +36,8 @@ class PathResolver:
         if not tenant or not slash:
             # "/t/abc" is left to whoever appends slashes or answers with 404.
             return None
+        for name in _PREFIXED:
+            getattr(settings, name)
         request.path_info = f"/{rest}"
         set_script_prefix(f"{get_script_prefix().rstrip('/')}{self.start}{tenant}/")
         return tenant

@@ -98,6 +98,20 @@ def test_a_path_prefix_comes_after_the_servers_own() -> None:
         set_script_prefix("/")
 
 
+@pytest.mark.parametrize("server", ["/", "/app/"])
+def test_urls_of_static_files_never_get_a_tenants_path(settings: Any, server: str) -> None:
+    settings.STATIC_URL, settings.MEDIA_URL = "static/", "media/"
+    for tenant in ("abc", "xyz"):
+        set_script_prefix(server)
+        try:
+            PathResolver()(factory.get(f"/t/{tenant}/"))
+            assert get_script_prefix() == f"{server}t/{tenant}/"
+            assert f"{server}static/" == settings.STATIC_URL
+            assert f"{server}media/" == settings.MEDIA_URL
+        finally:
+            set_script_prefix("/")
+
+
 def test_the_session_names_the_tenant() -> None:
     request: Any = factory.get("/")
     request.session = {"tenant": "abc", "bad": 3}
