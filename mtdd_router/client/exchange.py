@@ -101,13 +101,21 @@ class Exchange:
         Raises:
             ShardUnavailable, TenantError: as for any statement.
         """
-        self._locator.permit()
+        self.permit()
         session = self._session
         if session is None:
             pool = sessions_of(self._locate().endpoint)
             session = pool.acquire(self._connect_timeout)
             pool.release(session)
         return {**session.parameters, **dict(self._settings)}
+
+    def permit(self) -> None:
+        """Refuse the target if the running work may not use it.
+
+        Raises:
+            MTDDError: what the work is told.
+        """
+        self._locator.permit()
 
     def declare(self, settings: Mapping[str, str]) -> None:
         """Put *settings* in force for the statements to come, while ``idle``."""
@@ -248,7 +256,7 @@ class Exchange:
     def _permit(self, request: pb.SessionRequest) -> None:
         """Refuse what the running work may not do, also on a session that it holds already."""
         try:
-            self._locator.permit()
+            self.permit()
         except errors.MTDDError as exc:
             if request.statement == b"ROLLBACK":
                 return  # The way out of what was begun before.

@@ -94,6 +94,17 @@ class Connection(psycopg.Connection[Row]):
         link.pgconn.notify_handler = notify
         _loopbacks.keep(self)
 
+    def fileno(self) -> int:
+        """Return a descriptor, which never becomes readable by itself; so use ``notifies``.
+
+        Raises:
+            psycopg.InterfaceError: if it was opened before a fork: then it is the parent's, and
+                here there is nothing that a child, such as a worker of Celery, could close.
+        """
+        if self._loopback is not None and self._loopback.inherited:
+            raise psycopg.InterfaceError("The connection was opened before the process forked.")
+        return self.pgconn.socket
+
     @property
     def closed(self) -> bool:
         """Whether the connection is closed."""
@@ -284,6 +295,8 @@ class Connection(psycopg.Connection[Row]):
         may use this connection; what the program has set stays set, and if it failed,
         only closing is safe.
         """
+        # The program is another thread's, which knows nothing of the running work.
+        self._exchange.permit()
         turn = threading.Lock()
 
         @contextmanager

@@ -1,5 +1,6 @@
 """Tasks of Celery, with a broker of files and real workers, in the tenants that published them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import chain, chord, group
+from celery import chain, chord, group, signals
+from celery.app.trace import build_tracer
+from celery.beat import Scheduler
 from django.contrib.auth.models import Group
 from django.db import connections
 
-from mtdd_router import tenant_context, tenant_lock
+from mtdd_router import current_tenant, tenant_context, tenant_lock
+from mtdd_router.context import locked_tenant
 from mtdd_router.contrib.celery import HEADER, every_tenant, headers
+from mtdd_router.contrib.celery.tasks import for_each_tenant
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 60.0
@@ -39,25 +44,31 @@ def tasks(folder: Path) -> Iterator[Any]:
     del os.environ["MTDD_TEST_CELERY_FOLDER"]
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of the project's programs."""
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "celery_settings",
+        "MTDD_TEST_REGISTRY_NAME": str(connections["default"].settings_dict["NAME"]),
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "programs"))),
+        "C_FORCE_ROOT": "1",
+        # Django's, which take longer than all else.
+        "CELERY_SKIP_CHECKS": "1",
+    }
+
+
 @pytest.fixture(scope="module", params=["prefork", "threads"])
 def worker(
     request: pytest.FixtureRequest, tasks: Any, folder: Path, django_db_setup: None
 ) -> Iterator[None]:
     """A worker that does one task after the other in one process or thread."""
     log = folder / f"{request.param}.log"
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "celery_settings",
-        "MTDD_TEST_REGISTRY_NAME": str(connections["default"].settings_dict["NAME"]),
-        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "programs"))),
-        "C_FORCE_ROOT": "1",
-    }
     options = f"--pool={request.param} --concurrency=1 --without-mingle --without-gossip"
     command = [sys.executable, "-m", "celery", "-A", "tests.programs.celery_app", "worker"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *options.split(), "--without-heartbeat", "--loglevel=INFO"],
-            env=environment,
+            env=environment(),
             cwd=ROOT,
             stdout=output,
             stderr=output,
@@ -168,6 +179,68 @@ class TestWorker:
         for name in ("abc", "xyz"):
             assert Group.objects.using(name).get().name == "daily"
         assert not Group.objects.exists()
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_a_process_of_a_pool_leaves_inherited_connections_to_its_parent(folder: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-W", "ignore:This process:DeprecationWarning"),
+            *(str(ROOT / "tests" / "programs" / "forked_worker.py"), "abc", "xyz"),
+        ],
+        env={**environment(), "MTDD_TEST_CELERY_FOLDER": str(folder)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    child, parent = map(json.loads, done.stdout.splitlines())
+    rows = ["of-abc", "of-xyz"]
+    assert child == {"wrong": [], "left": [], "found": [rows, rows]}
+    assert parent == {"found": rows}
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_a_task_leaves_its_tenant_when_it_ends_however_it_does(tasks: Any) -> None:
+    def run(task: Any, **headers: Any) -> Any:
+        request = {"id": "1", "delivery_info": {}, "ignore_result": True, **headers}
+        return build_tracer(task.name, task, app=tasks.app)("1", (), {}, request)
+
+    with tenant_lock("xyz"):
+        # What runs in the worker's process beside tasks is not concerned by them.
+        for task in (tasks.whose, tasks.fails, tasks.forgets):
+            run(task, **{HEADER: "abc"})
+            assert current_tenant() == "xyz"
+        run(tasks.fails, **{HEADER: "Not A Name"})
+        assert current_tenant() == locked_tenant() == "xyz"
+    connections.close_all()
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_beat_publishes_one_message_for_all_tenants(tasks: Any) -> None:
+    app = tasks.app
+    entry = every_tenant("tests.programs.celery_app.stamps", timedelta(milliseconds=1), args=["x"])
+    published: list[str] = []
+
+    def note(sender: str, **_: Any) -> None:
+        published.append(sender)
+
+    signals.before_task_publish.connect(note)
+    app.conf.beat_schedule = {"daily": entry}
+    try:
+        scheduler = Scheduler(app)
+        time.sleep(0.01)
+        while not published:
+            scheduler.tick()
+        assert published == [entry["task"]]
+        # What a worker does with it.
+        assert for_each_tenant(**entry["kwargs"]) == 2
+        assert published[1:] == ["tests.programs.celery_app.stamps"] * 2
+    finally:
+        signals.before_task_publish.disconnect(note)
+        app.conf.beat_schedule = {}
+        app.control.purge()
 
 
 @pytest.mark.usefixtures("two_tenants")
