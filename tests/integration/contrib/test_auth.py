@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import django
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import authenticate, get_user_model
@@ -185,6 +186,13 @@ class TestPermissions:
 
 
 class TestPasswordReset:
+    @pytest.fixture(autouse=True)
+    def mailer(self, settings: Any) -> None:
+        if django.VERSION >= (6, 1):
+            settings.MAILERS = {
+                "default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}
+            }
+
     def ask(self, client: Client) -> str:
         mail.outbox.clear()
         client.post("/accounts/password_reset/", {"email": "root@example.com"})
