@@ -41,6 +41,11 @@ def in_a_transaction(name: str) -> None:
         cursor_of(name)
 
 
+def lend(name: str) -> None:
+    with connections[name].connection.lent():
+        pass
+
+
 WAYS: dict[str, Callable[[str], Any]] = {
     "mtdd": lambda name: User.objects.mtdd(name).get(id=1),
     "mtdd at the end": lambda name: User.objects.filter(id=1).mtdd(name).get(),
@@ -53,6 +58,7 @@ WAYS: dict[str, Callable[[str], Any]] = {
     "copy": copy,
     "atomic": in_a_transaction,
     "psycopg": lambda name: connections[name].connection.execute("SELECT 1"),
+    "lent": lend,
     "tables": lambda name: connections[name].introspection.table_names(),
 }
 
@@ -61,7 +67,7 @@ def attempt(way: str) -> None:
     connection = connections["xyz"]
     try:
         for opened in (False, True):
-            if opened or way == "psycopg":
+            if opened or way in {"psycopg", "lent"}:
                 connection.ensure_connection()
             with tenant_lock("abc"), pytest.raises(TenantLocked, match=r"'abc'.*'xyz'"):
                 WAYS[way]("xyz")

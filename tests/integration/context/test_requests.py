@@ -29,9 +29,13 @@ pytestmark = [
 def _served(settings: Any) -> Iterator[None]:
     settings.ROOT_URLCONF = views.__name__
     settings.ALLOWED_HOSTS = ["*"]
+    settings.MIDDLEWARE = [f"{views.__name__}.outermost", *settings.MIDDLEWARE]
+    views.outside.clear()
     views.closed.clear()
     views.ended.clear()
     yield
+    # No request began, or ended, in a tenant.
+    assert set(views.outside) == {None}
     connections.close_all()
 
 

@@ -6,17 +6,44 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.contrib.auth.models import Group, User
 from django.db import connections, transaction
 from django.http import FileResponse, Http404, HttpResponse, StreamingHttpResponse
 from django.urls import get_script_prefix, path
+from django.utils.decorators import sync_and_async_middleware
 
 from mtdd_router import current_tenant, lift_tenant_lock, tenant_context
 
 closed: list[str | None] = []
 """Whose rows the streams that have ended found last."""
 ended = threading.Event()
+
+
+outside: list[str | None] = []
+"""The context's tenant before each request on its thread, or in its task, and after it."""
+
+
+@sync_and_async_middleware
+def outermost(get_response: Any) -> Any:
+    """Look at what is there outside of TenantMiddleware."""
+    if iscoroutinefunction(get_response):
+
+        async def look_async(request: Any) -> Any:
+            outside.append(current_tenant())
+            response = await get_response(request)
+            outside.append(current_tenant())
+            return response
+
+        return look_async
+
+    def look(request: Any) -> Any:
+        outside.append(current_tenant())
+        response = get_response(request)
+        outside.append(current_tenant())
+        return response
+
+    return look
 
 
 def whose() -> str | None:
