@@ -12,8 +12,7 @@ from typing import Final
 
 __all__ = ["without_constants"]
 
-# Comments may hold quotes; and what follows a dollar, unless it is a parameter's number.
-_UNCLEAR: Final = re.compile(r"--|/\*|\$(?![0-9])")
+_DOLLAR: Final = re.compile(r"\$(?![0-9])")
 # Where a constant begins after these, a backslash escapes; or the name is longer than the E.
 _ESCAPES: Final = re.compile(r"(?<![A-Za-z0-9_$\x80-\U0010ffff])[eE]\Z")
 _SPACE: Final = " \t\n\r\f\v"
@@ -48,4 +47,7 @@ def without_constants(text: str) -> str | None:
                 # It is escaped.
                 return None
     found = "''".join(outside)
-    return None if _UNCLEAR.search(found) else found
+    # Comments may hold quotes; and what follows a dollar, unless it is a parameter's number.
+    if "--" in found or "/*" in found or ("$" in found and _DOLLAR.search(found)):
+        return None
+    return found

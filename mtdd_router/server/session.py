@@ -16,14 +16,14 @@ from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.server.auth import Grant
 from mtdd_router.server.dispatch import SwitchFailed, check_switch, refuse, send
+from mtdd_router.server.examination import examine, examined, is_long
 from mtdd_router.server.leftovers import Leftovers
 from mtdd_router.server.logs import get_logger, log_session_statement
 from mtdd_router.server.outcomes import SessionOutcome
 from mtdd_router.server.pool import Backend, BackendPool, DatabaseUnavailable, PoolExhausted
 from mtdd_router.server.postgres.connection import ConnectionLost
 from mtdd_router.server.read_only import refusal_of
-from mtdd_router.server.requests import batch_statement
-from mtdd_router.server.statements import ORDINARY, Statement, classify
+from mtdd_router.server.statements import ORDINARY, Statement
 from mtdd_router.server.targets import Refused, Resolved, Targets, error
 from mtdd_router.wire import frontend
 from mtdd_router.wire.begin import is_begin
@@ -186,12 +186,12 @@ class Session:
         if kind == "copy":
             await self._copy(request.copy, write)
             return
+        # Before the placement is looked at, for it may take a while.
+        statement = await examined(request) if is_long(request) else examine(request)
         resolved = await self._resolve(request)
         match kind:
-            case "statement":
-                statement = classify(request.statement)
-            case "batch":
-                statement = batch_statement(request.batch)
+            case "statement" | "batch":
+                pass
             case "poll":
                 await self._poll(request.timeout_ms / 1000, write)
                 return

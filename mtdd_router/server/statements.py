@@ -9,6 +9,7 @@ Invariant: a tenant's statement is allowed only if its kind is on the list of
 kinds known to stay inside the tenant's role and search path.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,17 @@ import pglast
 from pglast import ast
 from pglast.enums import ObjectType, VariableSetKind
 
-__all__ = ["FORBIDDEN_SETTINGS", "ORDINARY", "Statement", "classify", "prepared_refusal", "walk"]
+from mtdd_router.server.constants import without_constants
+
+__all__ = [
+    "FORBIDDEN_SETTINGS",
+    "ORDINARY",
+    "Statement",
+    "classify",
+    "look",
+    "prepared_refusal",
+    "walk",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +65,18 @@ _PLAIN: Final = Statement()
 _UNKNOWN: Final = Statement(pins=True, refusal="it cannot be parsed", parsed=False)
 _TOO_DEEP: Final = Statement(pins=True, refusal="it is nested too deeply to be examined")
 _CONTROL: Final = frozenset((b"savepo", b"releas", b"rollba", b"commit", b"begin", b"fetch "))
-_DML: Final = frozenset((b"select", b"insert", b"update", b"delete", b"with ", b"values"))
-# If none of these is in a single DML statement, it cannot leave state behind or
-# leave the role: functions that do, the view that sets when it is updated, functions
-# that run SQL given as text, temporary tables, and another way to spell a name.
+_DML: Final = frozenset(
+    (b"select", b"(selec", b"insert", b"update", b"delete", b"with ", b"values")
+)
+# If none of these is in a single DML statement outside of its string constants, it cannot
+# leave state behind or leave the role: functions that do, the view that sets when it is
+# updated, functions that run SQL given as text, temporary tables, and another way to
+# spell a name.
 _MARKERS: Final = (
     "set_config",
     "pg_settings",
     "advisory",
-    "temp",
+    "pg_temp",
     "to_xml",
     "xmlschema",
     "ts_stat",
@@ -73,6 +87,10 @@ _MARKERS: Final = (
     "xpath_table",
     "u&",
 )
+# Many names have these letters in them; only a word of its own makes a table temporary.
+_TEMPORARY: Final = re.compile(r"temp(?:orary)?(?![a-z0-9_$])")
+# Before it, they make it the rest of a longer name, or a name that is quoted.
+_IN_NAMES: Final = frozenset('_$"')
 _OVERLAP: Final = max(map(len, _MARKERS)) - 1
 _HEAD_BYTES: Final = 64
 _SEARCHED_TAIL_BYTES: Final = 32
@@ -171,6 +189,7 @@ _READ_AS: Final = {
 }
 # The parameters that a tenant cannot choose.
 FORBIDDEN_SETTINGS: Final = frozenset(("role", "session_authorization", "search_path", *_READ_AS))
+_TEMPORARY_SCHEMA: Final = "pg_temp"
 _SETTINGS_VIEW: Final = "pg_settings"
 # What the names of the server's own prepared statements begin with.
 _OWN_PREPARED: Final = "mtdd_"
@@ -206,15 +225,25 @@ _FORBIDDEN_FUNCTIONS: Final = frozenset(
 
 def classify(statement: bytes) -> Statement:
     """Return what is known of *statement*, which may hold several statements."""
+    known = look(statement)
+    if known is not None:
+        return known
+    if len(statement) <= _CACHED_BYTES:
+        return _parsed_cached(statement)
+    return _parsed(statement)
+
+
+def look(statement: bytes) -> Statement | None:
+    """Return what the bytes of *statement* show, or None if it must be parsed."""
     head = statement[:_HEAD_BYTES].lstrip()[:6].lower()
     if head in _DML or head[:5] in _DML:
         if statement.find(b";", 0, len(statement.rstrip()) - 1) < 0 and _is_unmarked(statement):
             return ORDINARY
+        if _is_unmarked_outside(statement):
+            return ORDINARY
     elif (head in _CONTROL or head[:5] in _CONTROL) and b";" not in statement:
         return _PLAIN
-    if len(statement) <= _CACHED_BYTES:
-        return _parsed_cached(statement)
-    return _parsed(statement)
+    return None
 
 
 def prepared_refusal(name: str) -> str:
@@ -237,12 +266,33 @@ def _is_unmarked(statement: bytes) -> bool:
     return _head_lacks_markers(statement[:cut]) and _lacks_markers(statement[cut - _OVERLAP :])
 
 
+def _is_unmarked_outside(statement: bytes) -> bool:
+    """Whether it is one statement with no marker, but for what its constants hold."""
+    if 0 in statement:
+        return False
+    try:
+        outside = without_constants(statement.decode())
+    except UnicodeDecodeError:
+        return False
+    if outside is None or ";" in outside.rstrip()[:-1]:
+        return False
+    return _has_no_marker(outside.lower())
+
+
 def _lacks_markers(text: bytes) -> bool:
     # A str is searched twice as fast as bytes; the markers are ASCII.
-    lowered = text.decode("latin-1").lower()
-    for marker in _MARKERS:  # noqa: SIM110 - all() would take half as long again
+    return _has_no_marker(text.decode("latin-1").lower())
+
+
+def _has_no_marker(lowered: str) -> bool:
+    for marker in _MARKERS:  # all() would take half as long again
         if marker in lowered:
             return False
+    if "temp" in lowered:
+        for found in _TEMPORARY.finditer(lowered):
+            before = lowered[found.start() - 1] if found.start() else ""
+            if not (before.isalnum() or before in _IN_NAMES):
+                return False
     return True
 
 
@@ -344,6 +394,8 @@ def _pins(statement: ast.Node) -> bool:
     for node in walk(statement):
         if isinstance(node, ast.RangeVar) and node.relpersistence == "t":
             return True
+        if _names_temporary_schema(node):
+            return True
         if _sets_by_view(node):
             return True
         if isinstance(node, ast.FuncCall):
@@ -351,6 +403,12 @@ def _pins(statement: ast.Node) -> bool:
             if name == "set_config" or "advisory_lock" in name or "advisory_unlock" in name:
                 return not name.startswith(("pg_advisory_xact", "pg_try_advisory_xact"))
     return False
+
+
+def _names_temporary_schema(node: ast.Node) -> bool:
+    """Whether a part of it is, or might be, the schema of temporary objects, or begins so."""
+    texts = (getattr(node, name) for name in type(node).__slots__)  # type: ignore[attr-defined]
+    return any(isinstance(text, str) and text.startswith(_TEMPORARY_SCHEMA) for text in texts)
 
 
 def _refusal(statement: ast.Node) -> str:

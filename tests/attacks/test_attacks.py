@@ -44,6 +44,7 @@ STATE = """
            (SELECT array_agg(name ORDER BY name) FROM pg_cursors WHERE is_holdable),
            (SELECT array_agg(c ORDER BY c) FROM pg_listening_channels() AS c),
            (SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()),
+           (SELECT count(*) FROM pg_type WHERE typnamespace = pg_my_temp_schema()),
            (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())
 """
 # What only operators may change: roles, memberships, settings, grants, the placements.

@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -453,4 +454,24 @@ def test_the_servers_own_prepared_statement_is_not_the_tenants(pair, site, state
     theirs = site.admin.placements().placements["b"]
     with pytest.raises(errors.StatementRefused, match="mtdd_switch"):
         a.execute(statement.format(role=theirs.role))
+    assert_apart(a, b)
+
+
+def test_a_long_statement_is_examined_while_others_go_on(pair):
+    a, b = pair
+    # Constants are passed over, so what takes long is code.
+    text = f"SELECT 1 WHERE {' OR '.join(['set_config($$x.y$$, $$z$$, true) IS NULL'] * 12_000)}"
+    answered: list[float] = []
+    with ThreadPoolExecutor(1) as pool:
+        examined = pool.submit(a.execute, text)
+        begun = time.monotonic()
+        while not examined.done():
+            words(b)
+            answered.append(time.monotonic() - begun)
+        with contextlib.suppress(psycopg.Error):
+            examined.result()
+    seconds = time.monotonic() - begun
+    assert seconds > 0.2, "it did not take long"
+    # Whatever PostgreSQL takes for it afterwards is on the one connection.
+    assert len([moment for moment in answered if moment < seconds / 2]) >= 3
     assert_apart(a, b)

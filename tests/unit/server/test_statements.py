@@ -5,6 +5,10 @@ import pytest
 from mtdd_router.server.statements import ORDINARY, classify
 
 ORDINARY_STATEMENTS = [
+    b'SELECT "t"."template", attempts FROM "t" WHERE "t"."temp" = 1',
+    b"UPDATE t SET a = 'one; two', b = E'\\\\; three' WHERE c = 'it''s; so'",
+    b"INSERT INTO t VALUES ('<p>&nbsp;</p> set_config(''role'', ''none'')')",
+    b"(SELECT id FROM a) UNION (SELECT id FROM b)",
     b'SELECT "auth_user"."id" FROM "auth_user" WHERE "auth_user"."id" = 1 LIMIT 21',
     b"INSERT INTO t (a) VALUES ('it''s; fine') RETURNING id"[:0] + b"INSERT INTO t (a) VALUES (1)",
     b"UPDATE t SET role = 'admin' WHERE id = 1",
@@ -123,6 +127,16 @@ PINNING = [
     b"SELECT pg_advisory_lock(1)",
     b"SELECT pg_try_advisory_lock(1)",
     b"SELECT 1; SET work_mem = '1MB'",
+    b"SELECT 1 INTO TEMP x",
+    b'select 1 into/**/temporary"x"',
+    b"SELECT 1 INTO pg_temp.x",
+    b'SELECT 1 INTO "pg_temp".x',
+    b"CREATE TABLE pg_temp.x (id int)",
+    b"CREATE VIEW pg_temp_3.x AS SELECT 1",
+    b'CREATE TABLE U&"pg\\005ftemp".x (id int)',
+    b"CREATE DOMAIN pg_temp.d AS int",
+    b"CREATE TYPE pg_temp.e AS ENUM ('a')",
+    b"ALTER TABLE x SET SCHEMA pg_temp",
     b"DISCARD ALL",
     b"DO $$ BEGIN END $$",
 ]
