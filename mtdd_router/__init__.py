@@ -45,7 +45,9 @@ if TYPE_CHECKING:
         tenant_lock,
     )
     from mtdd_router.middleware import TenantMiddleware
+    from mtdd_router.models import TenantModel
     from mtdd_router.routers import TenantRouter
+    from mtdd_router.rows import row_key
     from mtdd_router.threads import TenantThread, TenantThreadPoolExecutor
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "TenantError",
     "TenantLocked",
     "TenantMiddleware",
+    "TenantModel",
     "TenantRequired",
     "TenantRouter",
     "TenantThread",
@@ -80,6 +83,7 @@ __all__ = [
     "in_current_tenant",
     "lift_tenant_lock",
     "maintenance",
+    "row_key",
     "tenant_context",
     "tenant_lock",
 ]
@@ -87,6 +91,7 @@ __all__ = [
 _LAZY: Final = {
     "TenantConnectionMiddleware": "mtdd_router.asgi",
     "TenantMiddleware": "mtdd_router.middleware",
+    "TenantModel": "mtdd_router.models",
     "TenantRouter": "mtdd_router.routers",
     "TenantThread": "mtdd_router.threads",
     "TenantThreadPoolExecutor": "mtdd_router.threads",
@@ -94,6 +99,7 @@ _LAZY: Final = {
     "in_current_tenant": "mtdd_router.context",
     "lift_tenant_lock": "mtdd_router.context",
     "maintenance": "mtdd_router.context",
+    "row_key": "mtdd_router.rows",
     "tenant_context": "mtdd_router.context",
     "tenant_lock": "mtdd_router.context",
 }

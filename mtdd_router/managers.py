@@ -20,9 +20,15 @@ from django.db.models.signals import class_prepared
 
 from mtdd_router.conf import mtdd_settings
 from mtdd_router.errors import ConfigurationError
-from mtdd_router.generated import give_role, plain_class
+from mtdd_router.generated import give_role, plain_class, tenant_class
 from mtdd_router.owners import learn_callers, owner_of_call
-from mtdd_router.querysets import TenantQuerySet, bind_to_row, tenant_queryset
+from mtdd_router.querysets import (
+    TENANT_QUERY,
+    TenantQuerySet,
+    bind_to_context,
+    bind_to_row,
+    tenant_queryset,
+)
 from mtdd_router.relations import give_descriptors, give_related
 from mtdd_router.rows import home_of
 from mtdd_router.writes import watch_saves
@@ -35,6 +41,8 @@ M = TypeVar("M", bound=Model)
 class TenantManager(BaseManager[M]):
     """A manager of a tenant app."""
 
+    _mtdd_querysets: type[TenantQuerySet[M]] | None = None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Only what Django derives from a generated class is made by calling it.
@@ -45,8 +53,11 @@ class TenantManager(BaseManager[M]):
         super().__init_subclass__(**kwargs)
         role = vars(cls).get("_mtdd_role")
         if role is not None and issubclass(role, TenantManager):
-            for name, method in _own_methods(plain_class(cls), role):
+            plain: Any = plain_class(cls)
+            for name, method in _own_methods(plain, role):
                 setattr(cls, name, _binding(method))
+            if plain.get_queryset is BaseManager.get_queryset:
+                cls._mtdd_querysets = tenant_class(plain._queryset_class, TenantQuerySet)  # noqa: SLF001
 
     def mtdd(self, tenant: str | None = None) -> QuerySet[M, M]:
         """Return a queryset of *tenant*'s rows.
@@ -65,14 +76,19 @@ class TenantManager(BaseManager[M]):
         Raises:
             CrossTenantError: if it starts from a row of another tenant than it was named.
         """
-        own: Any = super().get_queryset
-        queryset: QuerySet[M, M] = own()
-        if not isinstance(queryset, QuerySet) or vars(queryset)["_result_cache"] is not None:
-            return queryset
-        if own.__func__ is not BaseManager.get_queryset:
-            # It may give everybody the same object.
-            queryset = queryset.all()
-        bound = tenant_queryset(queryset)
+        if self._mtdd_querysets is not None:
+            # What Django does, with the subclass at once.
+            chosen = vars(self)
+            bound = self._mtdd_querysets(
+                self.model, TENANT_QUERY(self.model), chosen["_db"], chosen["_hints"]
+            )
+            bind_to_context(bound)
+        else:
+            queryset = super().get_queryset()
+            if not isinstance(queryset, QuerySet) or vars(queryset)["_result_cache"] is not None:
+                return queryset
+            # A copy, for it may give everybody the same object.
+            bound = tenant_queryset(queryset.all())
         # This one and the manager's method stand between Django's function and here.
         owner = owner_of_call(2)
         if owner is not None:

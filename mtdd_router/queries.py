@@ -5,12 +5,13 @@ only keys. So each query remembers where it is to run and of which tenants its r
 and this is compared with the connection for which it is compiled, subqueries included.
 
 Invariants: what a query remembers is copied wherever Django copies the query, and
-pickled with it. The comparison is made after the text is built, since Django resolves
-some expressions only then, and before anything is sent.
+pickled with it. No compiler is handed out for the wrong tenant. An UPDATE and a DELETE are
+made of it by queries of other classes; the queryset checks them.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Self, cast
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models.sql import Query
@@ -19,13 +20,13 @@ from django.db.models.sql.compiler import SQLCompiler
 from mtdd_router.conf import mtdd_settings
 from mtdd_router.context import TenantScope, current_tenant
 from mtdd_router.errors import CrossTenantError
-from mtdd_router.generated import give_role, tenant_class
+from mtdd_router.generated import give_role
 from mtdd_router.rows import NO_ROWS, aliases_in, name_of
 
 if TYPE_CHECKING:
     from django.db.models import Model
 
-__all__ = ["TenantCompiler", "TenantQuery", "check_query"]
+__all__ = ["TenantCompiler", "TenantQuery", "check_query", "scope_of"]
 
 
 class TenantQuery(Query):
@@ -40,28 +41,16 @@ class TenantQuery(Query):
     mtdd_alias: str | None = None
     mtdd_rows: frozenset[str] = frozenset()
 
-    def chain(self, klass: Any = None) -> Self:
-        """Return a copy, of the kind *klass*, that remembers the same."""
-        if klass is not None and not issubclass(klass, TenantQuery):
-            klass = tenant_class(klass, TenantQuery)
-        return cast(Self, super().chain(klass))
-
     def build_lookup(self, lookups: Any, lhs: Any, rhs: Any) -> Any:
         if rhs.__class__ not in NO_ROWS:
             if isinstance(rhs, Iterator):
                 rhs = list(rhs)
             self.remember_rows(rhs)
-        return super().build_lookup(lookups, lhs, rhs)
+        return _build_lookup(self, lookups, lhs, rhs)
 
     def add_annotation(self, annotation: Any, *args: Any, **kwargs: Any) -> None:
         self.remember_rows(annotation)
         super().add_annotation(annotation, *args, **kwargs)
-
-    def add_update_values(self, values: dict[str, Any]) -> Any:
-        """Add the assignments of an UPDATE; called on queries of that kind only."""
-        self.remember_rows(values.values())
-        update: Any = super()
-        return update.add_update_values(values)
 
     def combine(self, rhs: Query, connector: str) -> None:
         """Add the conditions of *rhs*, which must be of the same tenant.
@@ -87,34 +76,59 @@ class TenantQuery(Query):
         alias = self.mtdd_alias or next(iter(self.mtdd_rows), DEFAULT_DB_ALIAS)
         return self.get_compiler(alias).as_sql()
 
-    def get_compiler(self, *args: Any, **kwargs: Any) -> Any:
-        compiler = super().get_compiler(*args, **kwargs)
-        give_role(compiler, TenantCompiler)
+    def get_compiler(
+        self,
+        using: str | None = None,
+        connection: Any = None,
+        elide_empty: bool = True,  # noqa: FBT001, FBT002 - Django's signature
+    ) -> Any:
+        """Return what makes the statement.
+
+        Raises:
+            CrossTenantError: naming both tenants, if it would hold anything of another.
+        """
+        alias = using or (connection.alias if connection is not None else "")
+        mine = self.mtdd_alias
+        if (mine is not None and mine != alias) or self.mtdd_rows:
+            check_query(self, alias)
+        compiler = _get_compiler(self, using, connection, elide_empty)
+        if (
+            len(self.alias_map) > 1
+            or self.order_by
+            or (self.default_ordering and self.get_meta().ordering)
+        ):
+            give_role(compiler, TenantCompiler)
         return compiler
 
 
+# Called for each query: `super()` would take longer than all that is done here.
+_build_lookup: Final[Any] = Query.build_lookup
+_get_compiler: Final[Any] = Query.get_compiler
+
+
 class TenantCompiler(SQLCompiler):
-    """A compiler that hands out no statement for the wrong tenant."""
+    """The compiler of a query that is joined or ordered, of which it resolves parts itself.
+
+    Joins along generic relations ask for the content type of a model in the context.
+    """
 
     def as_sql(self, *args: Any, **kwargs: Any) -> Any:
         """Return the statement.
 
         Raises:
-            CrossTenantError: naming both tenants, if it holds anything of another.
+            CrossTenantError: naming both tenants, if there is a row of another in its order.
         """
         alias = self.connection.alias
-        if len(self.query.alias_map) > 1 and current_tenant() != alias:
-            # Joins along generic relations ask for the model's content type in the context.
-            home = alias if mtdd_settings.is_tenant_alias(alias) else None
-            with TenantScope(home):
-                statement = super().as_sql(*args, **kwargs)
-        else:
+        with scope_of(alias):
             statement = super().as_sql(*args, **kwargs)
-        query: Any = self.query
-        mine = query.mtdd_alias
-        if (mine is not None and mine != alias) or query.mtdd_rows:
-            check_query(query, alias)
+        check_query(self.query, alias)
         return statement
+
+
+def scope_of(alias: str) -> AbstractContextManager[str | None]:
+    """Return a context in which plain managers ask where *alias* leads."""
+    home = alias if mtdd_settings.is_tenant_alias(alias) else None
+    return nullcontext() if current_tenant() == home else TenantScope(home)
 
 
 def check_query(query: Query, alias: str) -> None:

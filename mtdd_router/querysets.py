@@ -17,16 +17,24 @@ from django.db.models.sql import Query
 from mtdd_router.conf import mtdd_settings
 from mtdd_router.context import TenantScope, current_tenant
 from mtdd_router.errors import CrossTenantError, TenantRequired
-from mtdd_router.generated import give_role
-from mtdd_router.queries import TenantQuery, check_query
+from mtdd_router.generated import give_role, plain_class, tenant_class
+from mtdd_router.queries import TenantQuery, check_query, scope_of
 from mtdd_router.rows import alias_of, name_of, stays
 from mtdd_router.writes import check_saved, check_updated
 
-__all__ = ["TenantQuerySet", "bind_to_context", "bind_to_row", "named_tenant", "tenant_queryset"]
+__all__ = [
+    "TENANT_QUERY",
+    "TenantQuerySet",
+    "bind_to_context",
+    "bind_to_row",
+    "named_tenant",
+    "tenant_queryset",
+]
 
 M = TypeVar("M", bound=Model)
 
 _PLAIN_QUERY: Final[Any] = QuerySet.query
+TENANT_QUERY: Final = tenant_class(Query, TenantQuery)
 
 
 class TenantQuerySet(QuerySet[M, M]):
@@ -37,16 +45,11 @@ class TenantQuerySet(QuerySet[M, M]):
     _query: Query
     _for_write: bool
 
-    def __init__(
-        self,
-        model: type[M] | None = None,
-        query: Query | None = None,
-        using: str | None = None,
-        hints: dict[str, Model] | None = None,
-    ) -> None:
-        super().__init__(model, query, using, hints)
-        if query is None and model is not None:
-            bind_to_context(self)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if plain_class(cls) not in {cls, QuerySet}:
+            # Its own methods may make another queryset of its class by hand.
+            cls.__init__ = _init_and_bind  # type: ignore[method-assign]
 
     def mtdd(self, tenant: str | None = None) -> Self:
         """Return this queryset, to be run in *tenant*, whatever the context is.
@@ -83,6 +86,22 @@ class TenantQuerySet(QuerySet[M, M]):
         for row in rows:
             check_saved(row, alias)
         return super().bulk_create(rows, *args, **kwargs)
+
+    def update(self, **values: Any) -> int:
+        """Update all rows.
+
+        Raises:
+            CrossTenantError: naming both tenants, if one of *values* is or has a row of another.
+        """
+        # Django makes a query of another class of it.
+        query = cast(TenantQuery, self.query.chain())
+        query.remember_rows(values.values())
+        alias = self._written_alias()
+        check_query(query, alias)
+        with scope_of(alias):
+            return super().update(**values)
+
+    update.alters_data = True  # type: ignore[attr-defined]
 
     def bulk_update(
         self, objs: Iterable[M], fields: Iterable[str], *args: Any, **kwargs: Any
@@ -135,7 +154,8 @@ class TenantQuerySet(QuerySet[M, M]):
     def _raw_delete(self, using: Any) -> Any:
         # Django makes a query of another class of it.
         check_query(self.query, using)
-        return super()._raw_delete(using)
+        with scope_of(using):
+            return super()._raw_delete(using)
 
     def _add_hints(self, **hints: Any) -> None:
         # Clones share the dict of hints, which Django changes in place: with the queryset
@@ -172,10 +192,19 @@ def named_tenant(tenant: str | None, model: type[Model]) -> str:
 
 def tenant_queryset(queryset: QuerySet[M, M]) -> TenantQuerySet[M]:
     """Give *queryset*, in place, a class that has ``.mtdd()``, and bind it to its tenant."""
-    give_role(queryset, TenantQuerySet)
-    bound = cast(TenantQuerySet[M], queryset)
+    if not isinstance(queryset, TenantQuerySet):
+        queryset.__class__ = tenant_class(type(queryset), TenantQuerySet)
+    bound: TenantQuerySet[M] = queryset  # type: ignore[assignment]
     bind_to_context(bound)
     return bound
+
+
+def _init_and_bind(
+    self: Any, model: Any = None, query: Any = None, using: Any = None, hints: Any = None
+) -> None:
+    super(TenantQuerySet, self).__init__(model, query, using, hints)
+    if query is None and model is not None:
+        bind_to_context(self)
 
 
 def bind_to_context(queryset: TenantQuerySet[M]) -> None:
@@ -186,12 +215,20 @@ def bind_to_context(queryset: TenantQuerySet[M]) -> None:
     every later request too.
     """
     chosen = vars(queryset)  # Django's stubs hide these attributes.
-    give_role(chosen["_query"], TenantQuery)
-    if chosen["_db"] is None and "instance" not in chosen["_hints"]:
+    query, alias, hints = chosen["_query"], chosen["_db"], chosen["_hints"]
+    if query.__class__ is Query:
+        query.__class__ = TENANT_QUERY
+    else:
+        give_role(query, TenantQuery)
+    if "instance" in hints:
+        _remember_alias(queryset)
+        return
+    if alias is None:
         tenant = current_tenant()
         if tenant is not None and not _is_importing():
-            chosen["_hints"] = {**chosen["_hints"], "tenant": tenant}
-    _remember_alias(queryset)
+            chosen["_hints"] = hints = {**hints, "tenant": tenant}
+        alias = hints.get("tenant")
+    query.mtdd_alias = alias
 
 
 def bind_to_row(queryset: TenantQuerySet[M], row: Model) -> None:

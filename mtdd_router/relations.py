@@ -17,7 +17,7 @@ from django.db.models.manager import BaseManager
 from mtdd_router.errors import CrossTenantError
 from mtdd_router.generated import give_role, role_class
 from mtdd_router.querysets import TenantQuerySet, bind_to_row
-from mtdd_router.rows import aliases_in, name_of, refuse_others
+from mtdd_router.rows import alias_of, aliases_in, name_of, refuse_others
 
 __all__ = ["TenantDescriptor", "TenantRelatedManager", "give_descriptors", "give_related"]
 
@@ -131,4 +131,6 @@ def _of_row(queryset: QuerySet[Any], row: Model) -> QuerySet[Any]:
         return queryset
     copied = queryset.all()
     bind_to_row(copied, row)
-    return copied
+    # Django asks another database how to order it, if it is sliced and names none.
+    alias = alias_of(row)
+    return copied if alias is None else copied.using(alias)

@@ -29,7 +29,7 @@ class AuthorManager(models.Manager["Author"]):
 
 class Author(models.Model):
     name = models.CharField(max_length=50, unique=True)
-    email = models.CharField(max_length=50, default="")
+    email = models.CharField(max_length=50, default="", blank=True)
 
     objects = AuthorManager.from_queryset(AuthorQuerySet)()
 

@@ -1,5 +1,7 @@
 """Two tenants with a library each, for all tests of a module; each test is undone."""
 
+import itertools
+import secrets
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -75,9 +77,13 @@ class Library:
 class _Routes:
     """A registry that needs no database: one tenant on each shard."""
 
+    _epochs = itertools.count(1_000_000)
+
     def __init__(self, addresses: dict[str, str]) -> None:
+        # Rising, or a server would know the tenants as the last module's.
+        self.epoch = next(self._epochs)
         self._routes = [
-            Route(tenant, shard, address, 1)
+            Route(tenant, shard, address, self.epoch)
             for tenant, (shard, address) in zip((HERE, THERE), addresses.items(), strict=True)
         ]
 
@@ -93,7 +99,7 @@ def two_libraries(
     stack: Any, django_db_blocker: Any, shard_addresses: dict[str, str]
 ) -> Iterator[tuple[Library, Library]]:
     app = "tests.apps.library"
-    registry = _Routes(shard_addresses)
+    registry, token = _Routes(shard_addresses), secrets.token_hex(4)
     admins = [ShardAdmin(address, shard=name) for name, address in shard_addresses.items()]
     with django_db_blocker.unblock(), override_settings(TENANT_APPS=[*settings.TENANT_APPS, app]):
         mtdd_settings.forget()
@@ -102,14 +108,16 @@ def two_libraries(
             routes.set_route_source(Directory(lambda: registry), maintenance=maintenance_active)
             try:
                 libraries = Library(HERE), Library(THERE)
+                ContentType.objects.clear_cache()
                 for library, admin in zip(libraries, admins, strict=True):
                     admin.create_namespace(
                         Placement(
                             library.tenant,
                             Isolation.SCHEMA,
-                            f"t_{library.tenant}",
-                            f"t_{library.tenant}",
-                            1,
+                            # A name that was dropped may still be some connection's path.
+                            f"t_{library.tenant}_{token}",
+                            f"t_{library.tenant}_{token}",
+                            registry.epoch,
                             TenantState.ACTIVE,
                         )
                     )

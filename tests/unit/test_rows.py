@@ -1,0 +1,143 @@
+"""Which tenant a row is of, and when two rows are one."""
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import models
+from django.db.migrations.state import ModelState
+from django.db.models import Case, Q, Value, When
+from django.test.utils import isolate_apps
+from django.utils.functional import SimpleLazyObject
+
+from mtdd_router import CrossTenantError, TenantModel, row_key
+from mtdd_router.owners import FUNCTIONS, find_function
+from mtdd_router.rows import alias_of, aliases_in, refuse_others
+from mtdd_router.writes import check_saved
+from tenants.models import Shard
+
+with isolate_apps("demo.flights"):
+
+    class Shelf(TenantModel):
+        class Meta:
+            app_label = "flights"
+
+    class TopShelf(Shelf):
+        class Meta:
+            app_label = "flights"
+            proxy = True
+
+
+def of(alias: str | None, model: type[models.Model] = Shelf, **values: Any) -> Any:
+    row = model(**{"pk": 1, **values})
+    row._state.db = alias
+    return row
+
+
+class TestEquality:
+    def test_tells_rows_of_two_tenants_apart(self) -> None:
+        assert of("abc") == of("abc")
+        assert of("abc") != of("xyz")
+        assert len({of("abc"), of("xyz"), of("abc")}) == 2
+        assert {of("abc"): 1, of("xyz"): 2}[of("xyz")] == 2
+        assert of("xyz") != of("abc")
+        assert of("abc", pk=2) != of("abc")
+
+    def test_is_djangos_for_new_rows_proxies_and_others(self) -> None:
+        assert of(None) == of("abc")
+        assert of("abc") == of(None)
+        assert of(None, pk=None) != of(None, pk=None)
+        new = of(None, pk=None)
+        assert new == new  # noqa: PLR0124 - it is what is asked
+        assert of("abc", TopShelf) == of("abc")
+        assert of("abc", TopShelf) != of("xyz")
+        assert of("abc") != of("abc", Group)
+        assert of("abc") != 1
+        assert of("abc").__eq__(1) is NotImplemented
+
+    def test_has_a_hash_that_saving_does_not_change(self) -> None:
+        row = of(None)
+        members = {row}
+        row._state.db = "abc"
+        assert row in members
+        assert hash(row) == hash(1)
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(of("abc", pk=None))
+
+    def test_of_models_of_others_is_djangos(self) -> None:
+        """They are not changed; so a key is what tells their rows apart."""
+        assert of("abc", User) == of("xyz", User)
+        assert row_key(of("abc", User)) != row_key(of("xyz", User))
+        assert row_key(of("abc", User)) == row_key(of("abc", User)) == ("abc", "auth.User", 1)
+        assert row_key(of("abc", TopShelf)) == row_key(of("abc"))
+        with pytest.raises(TypeError):
+            row_key(of("abc", User, pk=None))
+
+    def test_is_not_in_migrations(self) -> None:
+        assert ModelState.from_model(Shelf).bases == (models.Model,)
+
+
+class TestTheTenantOfARow:
+    @pytest.mark.parametrize(
+        ("alias", "model", "expected"),
+        [
+            ("abc", User, "abc"),
+            ("default", User, "default"),
+            ("default", Shard, None),
+            (None, User, None),
+        ],
+    )
+    def test_is_its_alias_unless_it_is_shared(self, alias: Any, model: Any, expected: Any) -> None:
+        assert alias_of(of(alias, model)) == expected
+
+    @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+    def test_is_copied_and_pickled(self, duplicate: Any) -> None:
+        row = of("abc", User)
+        assert alias_of(duplicate(row)) == "abc"
+        assert alias_of(pickle.loads(pickle.dumps(row))) == "abc"  # noqa: S301 - our own
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            of("abc", User),
+            SimpleLazyObject(lambda: of("abc", User)),
+            [1, of("abc", User)],
+            {of("abc", User)},
+            {1: of("abc", User)}.values(),
+            [[of("abc", User)]],
+            Value(of("abc", User)),
+            Q(user=of("abc", User)),
+            ~Q(pk=1) | Q(Q(user=of("abc", User))),
+            Case(When(user=of("abc", User), then=1)),
+            Case(When(pk=1, then=Value(of("abc", User)))),
+        ],
+    )
+    def test_is_found_in_whatever_holds_it(self, value: Any) -> None:
+        assert aliases_in(value) == {"abc"}
+
+    @pytest.mark.parametrize("value", [1, "abc", b"abc", None, {"a": 1}, [1, "a"], Q(pk=1), 1.5])
+    def test_is_not_found_in_anything_else(self, value: Any) -> None:
+        assert aliases_in(value) == set()
+
+
+def test_rows_of_others_are_refused_without_their_values() -> None:
+    secret = of("xyz", User, username="secret")
+    refuse_others(
+        of("abc", User), [1, of("abc", User), of(None, User), of("default", Shard)], "add"
+    )
+    with pytest.raises(CrossTenantError, match="'abc'.*'xyz'") as caught:
+        refuse_others(of("abc", User), [secret], "add")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(CrossTenantError, match="'xyz'.*'abc'") as caught:
+        check_saved(secret, "abc")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("module", "name"), [entry[1:3] for entry in FUNCTIONS])
+def test_django_still_has_the_function_that_asks_for_a_row(module: str, name: str) -> None:
+    function = find_function(module, name)
+    assert function is not None
+    variable = next(entry[3] for entry in FUNCTIONS if entry[1:3] == (module, name))
+    assert variable in function.__code__.co_varnames
