@@ -29,6 +29,11 @@ with isolate_apps("demo.flights"):
             app_label = "flights"
             proxy = True
 
+    class KnownUser(TenantModel, User):
+        class Meta:
+            app_label = "flights"
+            proxy = True
+
 
 def of(alias: str | None, model: type[models.Model] = Shelf, **values: Any) -> Any:
     row = model(**{"pk": 1, **values})
@@ -72,6 +77,9 @@ class TestEquality:
         assert row_key(of("abc", User)) != row_key(of("xyz", User))
         assert row_key(of("abc", User)) == row_key(of("abc", User)) == ("abc", "auth.User", 1)
         assert row_key(of("abc", TopShelf)) == row_key(of("abc"))
+        assert of("abc", KnownUser) != of("xyz", KnownUser)
+        assert of("abc", User) != of("xyz", KnownUser)
+        assert of("abc", User) == of("abc", KnownUser)
         with pytest.raises(TypeError):
             row_key(of("abc", User, pk=None))
 

@@ -490,7 +490,7 @@ def test_it_is_refused_with_both_names_and_changes_nothing(
     libraries: tuple[Library, Library], way: str
 ) -> None:
     here, there = libraries
-    before = here.contents(), there.contents()
+    before = (here.contents(), there.contents()) if way in WRITES else None
     with pytest.raises(CrossTenantError) as caught:
         # What is refused half way leaves nothing, as in a request.
         with transaction.atomic(using=HERE), transaction.atomic(using=THERE):
@@ -498,12 +498,12 @@ def test_it_is_refused_with_both_names_and_changes_nothing(
     assert repr(HERE) in str(caught.value)
     assert repr(THERE) in str(caught.value)
     assert isinstance(caught.value, ValueError)
-    assert (here.contents(), there.contents()) == before
+    assert before is None or (here.contents(), there.contents()) == before
 
 
 @pytest.mark.parametrize("way", EVERYTHING)
 def test_it_works_within_one_tenant(libraries: tuple[Library, Library], way: str) -> None:
     here, there = libraries
-    before = there.contents()
+    before = there.contents() if way in WRITES else None
     EVERYTHING[way](here, here)
-    assert there.contents() == before
+    assert before is None or there.contents() == before
