@@ -14,7 +14,7 @@ from mtdd_router.server.config import load_config
 from mtdd_router.server.logs import configure_logging
 from mtdd_router.server.requirements import check_postgres
 from mtdd_router.server.runtime_folder import runtime_folder
-from mtdd_router.server.supervisor import run_single, run_workers
+from mtdd_router.server.supervisor import run_workers
 
 __all__ = ["main"]
 
@@ -32,9 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config.check_bound(reservation.addresses)
         asyncio.run(check_postgres(config))
-        run = run_single if config.workers == 1 else run_workers
         with runtime_folder() as folder:
-            return run(config, reservation.addresses, folder)
+            return run_workers(config, reservation.addresses, folder)
     except ConfigurationError as exc:
         return _refuse(str(exc), 2)
     except AddressInUse as exc:

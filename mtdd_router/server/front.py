@@ -221,6 +221,8 @@ def listening_socket(address: Address) -> socket.socket:
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         if address.is_unix:
+            # Of a worker that crashed: that no other server listens there, its parent made sure.
+            Path(address.path).unlink(missing_ok=True)
             bound.bind(address.path)
         else:
             only_ipv6(bound)

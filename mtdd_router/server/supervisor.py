@@ -1,8 +1,12 @@
 """The parent process: worker processes on one address, restarted when they crash.
 
+One worker has a parent, too: native code that crashes then costs a second. Where it can,
+it is forked, which spares it loading what the parent has loaded; several would inherit
+each other's pipes, and are spawned.
+
 Invariants: the parent talks to a worker through a pipe, never by signals, so a
 Ctrl-C that reaches the whole group counts once; a worker whose pipe closes ends
-at once, so none outlives a parent that was killed.
+at once, so none outlives a parent that was killed; the parent has no threads.
 """
 
 import asyncio
@@ -12,7 +16,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +26,7 @@ from mtdd_router.server.config import ServerConfig
 from mtdd_router.server.logs import configure_logging, get_logger
 from mtdd_router.wire.address import Address
 
-__all__ = ["run_single", "run_workers"]
+__all__ = ["run_workers"]
 
 _READY, _DRAIN, _NOW = b"ready", b"drain", b"now"
 _FIRST_DELAY: Final = 0.5
@@ -31,31 +35,10 @@ _SETTLED: Final = 60.0
 # Beyond the drain, for closing.
 _PATIENCE: Final = 5.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+# Elsewhere, what belongs to the system may have threads that do not survive it.
+_FORKS_SAFELY: Final = sys.platform.startswith("linux")
 
 log = get_logger(__name__)
-
-
-def run_single(config: ServerConfig, addresses: Sequence[Address], folder: Path) -> int:
-    """Serve from this process, and return its exit code."""
-    # Only a process that serves pays for loading gRPC.
-    from mtdd_router.server.app import Shutdown, serve_worker
-
-    async def main() -> None:
-        shutdown = Shutdown()
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, shutdown.request)
-        await serve_worker(
-            config,
-            addresses,
-            shutdown,
-            folder=folder,
-            on_ready=lambda: _log_listening(config, addresses),
-        )
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
-    return 0
 
 
 def run_workers(config: ServerConfig, addresses: Sequence[Address], folder: Path) -> int:
@@ -79,11 +62,14 @@ class _Worker:
     def __init__(
         self, config: ServerConfig, addresses: Sequence[Address], folder: Path, index: int
     ) -> None:
-        context = multiprocessing.get_context("spawn")
+        forks = _FORKS_SAFELY and config.workers == 1
+        context = multiprocessing.get_context("fork" if forks else "spawn")
         self._pipe, theirs = context.Pipe()
-        self.process: SpawnProcess = context.Process(
+        # What is forked has the parent's end, too, and would never see it close.
+        ours = self._pipe if forks else None
+        self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
             target=_worker_main,
-            args=(config, tuple(addresses), folder, index, theirs),
+            args=(config, tuple(addresses), folder, index, (theirs, ours)),
             name=f"mtdd-shard-worker-{index}",
             daemon=True,
         )
@@ -217,9 +203,15 @@ def _worker_main(
     addresses: Sequence[Address],
     folder: Path,
     index: int,
-    pipe: Connection,
+    ends: tuple[Connection, Connection | None],
 ) -> None:
-    """Run a worker process."""
+    """Run a worker process; *ends* are its own of the pipe, and the parent's if it has that."""
+    pipe, parents_end = ends
+    if parents_end is not None:
+        parents_end.close()
+        # Signals would otherwise reach the parent's event loop through its socket.
+        signal.set_wakeup_fd(-1)
+    # Only a process that serves pays for loading gRPC.
     from mtdd_router.server.app import Shutdown, serve_worker
 
     configure_logging(config.log_format, config.log_level)

@@ -10,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,10 @@ def new_placement() -> Callable[..., Placement]:
         return Placement(tenant=tenant, **values)
 
     return make
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for that of a socket."""
+    with tempfile.TemporaryDirectory(prefix="mtdd-") as folder:
+        yield Path(folder)

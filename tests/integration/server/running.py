@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mtdd_router.client.admin import ShardAdmin
@@ -44,6 +45,12 @@ class RunningServer:
 
     def admin(self, **options: Any) -> ShardAdmin:
         return ShardAdmin(self.address, **{"timeout": 20.0, **options})
+
+    @property
+    def worker(self) -> psutil.Process:
+        """The process that serves, of a server with one."""
+        (worker,) = psutil.Process(self.process.pid).children()
+        return worker
 
     def health(self, service: str = "") -> int:
         with grpc.insecure_channel(self.address) as channel:

@@ -6,9 +6,8 @@ import signal
 import socket
 import ssl
 import stat
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -287,12 +286,6 @@ def test_accepted_connections_are_probed_for_life() -> None:
 
 def private_folders(folder: Path) -> list[Path]:
     return list(folder.glob("mtdd-shard-*"))
-
-
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="mtdd-") as folder:
-        yield Path(folder)
 
 
 def test_nobody_else_can_reach_the_grpc_server_behind(

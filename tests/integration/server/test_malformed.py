@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from statistics import median
 
-import psutil
 import pytest
 
 from mtdd_router.client.admin import ShardAdmin
@@ -159,7 +158,7 @@ def tenant(
 
 def memory(server: RunningServer) -> int:
     """Return how much the server's process holds, in bytes."""
-    return int(psutil.Process(server.process.pid).memory_info().rss)
+    return int(server.worker.memory_info().rss)
 
 
 def test_noise_is_answered_or_ends_with_a_status_and_disturbs_nobody(

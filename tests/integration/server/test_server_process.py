@@ -372,6 +372,34 @@ def test_a_crashed_worker_is_replaced(start_server: StartServer) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_a_crash_of_the_only_worker_costs_a_second(
+    start_server: StartServer, short_folder: Path, kind: str
+) -> None:
+    server = start_server(**({"address": f"unix:{short_folder}/s"} if kind == "unix" else {}))
+    before = server.worker
+    # As native code does.
+    before.send_signal(signal.SIGSEGV)
+    assert server.wait_event("worker_crashed")["exit_code"] == -signal.SIGSEGV
+    wait_until(lambda: len(server.events("postgres_connected")) == 2)
+    assert server.health() == SERVING
+    assert server.worker != before
+    assert server.stop() == 0
+
+
+def test_the_only_worker_does_not_outlive_its_parent(start_server: StartServer) -> None:
+    server = start_server()
+    worker = server.worker
+    server.process.kill()
+    server.process.wait()
+    worker.wait(5)
+    # And somebody who kills it by a signal lets it end as the parent would.
+    again = start_server(address=server.address)
+    again.worker.terminate()
+    again.wait_event("draining")
+    assert again.stop() == 0
+
+
 def test_a_worker_that_is_killed_while_it_starts_is_replaced(start_server: StartServer) -> None:
     server = start_server(workers=2, listening=False)
     wait_until(lambda: len(workers_of(server)) == 2)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -79,7 +78,7 @@ def open_transactions(dsn: str) -> int:
 
 def memory(server: RunningServer) -> int:
     """Return how much the server's process holds, in bytes."""
-    return int(psutil.Process(server.process.pid).memory_info().rss)
+    return int(server.worker.memory_info().rss)
 
 
 # What a session does
