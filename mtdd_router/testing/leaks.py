@@ -1,13 +1,14 @@
 """Asserting that a block leaves no tenant behind, and that all it did was its tenant's.
 
 What `assert_no_tenant_leak` sees, it sees at three places: the context, before and after;
-each request that is sent to a shard in the block's context; each instance of a tenant
-app's model that is made while it runs. See docs/testing.md for what that proves.
+each request that is sent to a shard, and each instance of a tenant app's model that is
+made, in the block's context. See docs/testing.md for what that proves.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 from django.db import connections
 from django.db.models import Model
@@ -18,6 +19,9 @@ from mtdd_router.conf import mtdd_settings
 from mtdd_router.context import current_tenant
 
 __all__ = ["TenantLeak", "assert_no_tenant_leak"]
+
+# What the blocks of the running context have seen made.
+_blocks: Final[ContextVar[tuple[list[Model], ...]]] = ContextVar("mtdd_leak_blocks", default=())
 
 
 class TenantLeak(AssertionError):
@@ -44,15 +48,18 @@ def assert_no_tenant_leak(tenant: str | None = None) -> Iterator[None]:
     made: list[Model] = []
 
     def remember(instance: Model, **_: Any) -> None:
-        if mtdd_settings.is_tenant_app(_home(instance)):
+        mine = any(block is made for block in _blocks.get())
+        if mine and mtdd_settings.is_tenant_app(_home(instance)):
             made.append(instance)
 
+    token = _blocks.set((*_blocks.get(), made))
     post_init.connect(remember, weak=False)
     try:
         with record_round_trips() as recorded:
             yield
     finally:
         post_init.disconnect(remember)
+        _blocks.reset(token)
     statements = {trip.tenant for trip in recorded if trip.tenant}
     leaks = [
         *_left_in_context(outside),

@@ -39,14 +39,16 @@ class TenantRunnerMixin(DiscoverRunner):
 
     def teardown_databases(self, old_config: Any, **kwargs: Any) -> None:
         """Drop the tenants of all processes, unless databases are kept, and the databases."""
-        if self._any and not self.keepdb:
-            creation = connections[DEFAULT_DB_ALIAS].creation
-            clones = range(1, self.parallel + 1) if self.parallel > 1 else ()
-            test_tenants.drop(
-                creation.get_test_db_clone_settings(str(number))["NAME"] for number in clones
-            )
-        super().teardown_databases(old_config, **kwargs)
-        stop_embedded()
+        try:
+            if self._any and not self.keepdb:
+                creation = connections[DEFAULT_DB_ALIAS].creation
+                clones = range(1, self.parallel + 1) if self.parallel > 1 else ()
+                test_tenants.drop(
+                    creation.get_test_db_clone_settings(str(number))["NAME"] for number in clones
+                )
+        finally:
+            super().teardown_databases(old_config, **kwargs)
+            stop_embedded()
 
 
 class TenantDiscoverRunner(TenantRunnerMixin):

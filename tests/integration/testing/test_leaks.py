@@ -1,8 +1,11 @@
 """A block that leaves a tenant behind, or works in another one, is told so."""
 
+import asyncio
+import threading
 from contextlib import ExitStack
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.db import connections, transaction
 
@@ -84,3 +87,32 @@ def test_an_exception_of_the_block_is_not_hidden(abc: str, xyz: str) -> None:
     with pytest.raises(ZeroDivisionError), assert_no_tenant_leak(abc):
         Group.objects.mtdd(xyz).count()
         raise ZeroDivisionError
+
+
+def test_what_other_threads_do_is_none_of_the_blocks(abc: str, xyz: str) -> None:
+    def work() -> None:
+        Group.objects.mtdd(xyz).create(name="of xyz")
+        connections.close_all()
+
+    with assert_no_tenant_leak(abc):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        assert not Group.objects.mtdd(abc).exists()
+
+
+def test_what_the_blocks_own_threads_do_is(abc: str, xyz: str) -> None:
+    async def work() -> None:
+        await sync_to_async(Group.objects.mtdd(xyz).create)(name="of xyz")
+
+    with pytest.raises(TenantLeak, match=f"sent to tenant '{xyz}'"), assert_no_tenant_leak(abc):
+        asyncio.run(work())
+
+
+def test_blocks_nest(abc: str, xyz: str) -> None:
+    Group.objects.mtdd(xyz).create(name="of xyz")
+    with pytest.raises(TenantLeak, match=f"auth.Group is of tenant '{xyz}'"):
+        with assert_no_tenant_leak(abc):
+            with assert_no_tenant_leak(xyz):
+                Group.objects.mtdd(xyz).get()
+            assert not Group.objects.mtdd(abc).exists()
