@@ -475,3 +475,43 @@ def test_a_long_statement_is_examined_while_others_go_on(pair):
     # Whatever PostgreSQL takes for it afterwards is on the one connection.
     assert len([moment for moment in answered if moment < seconds / 2]) >= 3
     assert_apart(a, b)
+
+
+def test_a_search_path_that_pg_dump_has_emptied_does_not_meet_the_next(pair, connect):
+    a, b = pair
+    for setting in ("search_path', ''", "TimeZone', 'Pacific/Apia'", "row_security', 'off'"):
+        dumping = connect("a", maintenance=True)
+        dumping.execute(f"SELECT pg_catalog.set_config('{setting}, false)")
+        dumping.close()
+        assert_apart(a, b)
+    assert b.execute("SHOW row_security").fetchone() == ("on",)
+
+
+def test_a_connection_on_which_a_statement_was_cancelled_is_not_handed_on(pair):
+    a, b = pair
+    pid = backend_pid(a)
+    timer = threading.Timer(0.1, a.cancel)
+    timer.start()
+    with pytest.raises(pg_errors.QueryCanceled):
+        a.execute("SELECT pg_sleep(20)")
+    timer.join()
+    assert backend_pid(b) != pid
+    assert_apart(a, b)
+
+
+def test_a_cancel_that_comes_late_hits_nobody_else(pair):
+    a, b = pair
+    outcomes = set()
+    for number in range(40):
+        timer = threading.Timer(0.0002 * number, a.cancel)
+        timer.start()
+        try:
+            a.execute("SELECT pg_sleep(0.003)")
+            outcomes.add("in time")
+        except pg_errors.QueryCanceled:
+            outcomes.add("cancelled")
+        # It gets the connection that a has left, unless that is closed.
+        b.execute("SELECT pg_sleep(0.01)")
+        timer.join()
+    assert outcomes == {"in time", "cancelled"}
+    assert_apart(a, b)
