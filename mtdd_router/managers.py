@@ -80,7 +80,10 @@ class TenantManager(BaseManager[M]):
             # What Django does, with the subclass at once.
             chosen = vars(self)
             bound = self._mtdd_querysets(
-                self.model, TENANT_QUERY(self.model), chosen["_db"], chosen["_hints"]
+                model=self.model,
+                query=TENANT_QUERY(self.model),
+                using=chosen["_db"],
+                hints=chosen["_hints"],
             )
             bind_to_context(bound)
         else:

@@ -199,11 +199,10 @@ def tenant_queryset(queryset: QuerySet[M, M]) -> TenantQuerySet[M]:
     return bound
 
 
-def _init_and_bind(
-    self: Any, model: Any = None, query: Any = None, using: Any = None, hints: Any = None
-) -> None:
-    super(TenantQuerySet, self).__init__(model, query, using, hints)
-    if query is None and model is not None:
+def _init_and_bind(self: Any, *args: Any, **kwargs: Any) -> None:
+    super(TenantQuerySet, self).__init__(*args, **kwargs)
+    # Of a clone, the query is bound already.
+    if self.model is not None and not isinstance(vars(self)["_query"], TenantQuery):
         bind_to_context(self)
 
 

@@ -8,11 +8,11 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.db import models
 from django.db.migrations.state import ModelState
-from django.db.models import Case, Q, Value, When
+from django.db.models import Case, Exists, Q, Value, When
 from django.test.utils import isolate_apps
 from django.utils.functional import SimpleLazyObject
 
-from mtdd_router import CrossTenantError, TenantModel, row_key
+from mtdd_router import CrossTenantError, TenantModel, row_key, tenant_context
 from mtdd_router.owners import FUNCTIONS, find_function
 from mtdd_router.rows import alias_of, aliases_in, refuse_others
 from mtdd_router.writes import check_saved
@@ -149,3 +149,30 @@ def test_django_still_has_the_function_that_asks_for_a_row(module: str, name: st
     assert function is not None
     variable = next(entry[3] for entry in FUNCTIONS if entry[1:3] == (module, name))
     assert variable in function.__code__.co_varnames
+
+
+class TestAppsThatAreInBoth:
+    """The rows of `default` are another project's people, as far as a tenant is concerned."""
+
+    @pytest.mark.parametrize(("one", "other"), [("abc", "default"), ("default", "abc")])
+    def test_have_rows_that_do_not_meet(self, one: str, other: str) -> None:
+        group = of(other, Group)
+        for queryset in (
+            User.objects.using(one).filter(groups=group),
+            User.objects.using(one).filter(groups__in=Group.objects.using(other)),
+            User.objects.using(one).filter(Exists(Group.objects.using(other))),
+            User.objects.using(one).union(User.objects.using(other)),
+            Group.objects.filter(user=of(other, User)).using(one),
+        ):
+            with pytest.raises(CrossTenantError, match=f"'{one}'") as caught:
+                queryset.query.get_compiler(one).as_sql()
+            assert f"'{other}'" in str(caught.value)
+        with pytest.raises(CrossTenantError):
+            of(other, User).groups.using(one)
+
+    def test_follow_a_row_of_default_whatever_the_context_is(self) -> None:
+        user = of("default", User)
+        with tenant_context("abc"):
+            assert user.groups.all().db == "default"
+            statement, _ = user.groups.all().query.get_compiler("default").as_sql()
+        assert statement.startswith("SELECT")
