@@ -1,22 +1,21 @@
 """Connections of other gRPC clients, passed on to this process's gRPC server.
 
-Bytes pass in both directions as they are, with back-pressure and half-close. One
-thing is taken out: the client acknowledges the SETTINGS that ``front`` sent before
-it knew where the connection goes, and the gRPC server has not sent those.
+Bytes pass in both directions as they are, with back-pressure and half-close, but for what
+``frame_gate`` keeps back; a connection with a frame that no client sends is closed.
 """
 
 import asyncio
 from collections.abc import Callable
-from struct import Struct
-from typing import Final, cast
+from typing import cast
 
+from mtdd_router.server.frame_gate import FrameGate
+from mtdd_router.server.logs import get_logger
 from mtdd_router.server.peers import Peer, RelayedPeers
-from mtdd_router.wire.http2 import PREFACE
+from mtdd_router.wire.http2 import ProtocolError
 
 __all__ = ["Relay"]
 
-_HEAD: Final = Struct("!IBI")
-_SETTINGS_ACK: Final = bytes((0, 0, 0, 4, 1, 0, 0, 0, 0))
+_log = get_logger(__name__)
 
 
 class Relay(asyncio.Protocol):
@@ -32,7 +31,7 @@ class Relay(asyncio.Protocol):
         self._transport = transport
         self._received = received
         self._far: _FarSide | None = None
-        self._unacknowledged: _FirstAcknowledgement | None = _FirstAcknowledgement()
+        self._gate = FrameGate()
         self._lost = False
         self._peers = peers
         self._name = ""
@@ -59,10 +58,12 @@ class Relay(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert self._far is not None
-        if self._unacknowledged is not None:
-            data = self._unacknowledged.without(data)
-            if self._unacknowledged.found:
-                self._unacknowledged = None
+        try:
+            data = self._gate.passed(data)
+        except ProtocolError as exc:
+            _log.info("protocol_error", error=str(exc))
+            self._transport.abort()
+            return
         if data:
             self._far.transport.write(data)
 
@@ -119,27 +120,3 @@ class _FarSide(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._closed()
         self._near.close()
-
-
-class _FirstAcknowledgement:
-    """Takes the first acknowledgement of SETTINGS out of what an HTTP/2 client sends."""
-
-    def __init__(self) -> None:
-        self.found = False
-        self._rest = b""
-        self._skip = len(PREFACE)
-
-    def without(self, data: bytes) -> bytes:
-        """Return what may be passed on of *data*; an unfinished frame head waits."""
-        data = self._rest + data
-        position, size = min(self._skip, len(data)), len(data)
-        self._skip -= position
-        while size - position >= _HEAD.size:
-            if data.startswith(_SETTINGS_ACK, position):
-                self.found = True
-                return data[:position] + data[position + len(_SETTINGS_ACK) :]
-            end = position + _HEAD.size + (_HEAD.unpack_from(data, position)[0] >> 8)
-            self._skip = max(end - size, 0)
-            position = min(end, size)
-        self._rest = data[position:]
-        return data[:position]

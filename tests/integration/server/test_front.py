@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import ssl
@@ -137,6 +138,33 @@ def test_a_connection_that_rests_before_its_first_call_stays(
             data = connection.recv(1 << 16)
             assert data
             seen += data
+
+
+def _nonsense(chance: random.Random) -> bytes:
+    """Return a call's proper beginning, and frames that no client sends."""
+    names = (b":method", b":scheme", b":path", b"content-type", b"te")
+    values = (b"POST", b"http", b"/grpc.health.v1.Health/Check", b"application/grpc", b"trailers")
+    block = b"".join(map(literal, names, values))
+    sent = PREFACE + SETTINGS + frame(1, block, flags=4, stream=1)
+    for _ in range(chance.randint(1, 30)):
+        body = chance.randbytes(chance.choice([0, 1, 4, 5, 8, 9, 50, 300]))
+        flags, stream = chance.choice([0, 1, 4, 5, 8, 32, 255]), chance.choice([0, 1, 1, 3, 5])
+        sent += frame(chance.randint(0, 12), body, flags=flags, stream=stream)
+    return sent
+
+
+def test_frames_that_no_client_sends_do_not_crash_the_grpc_server(
+    shared_server: RunningServer,
+) -> None:
+    chance, before = random.Random(7), shared_server.worker
+    for _ in range(150):
+        with connect(shared_server) as connection, contextlib.suppress(OSError):
+            connection.sendall(_nonsense(chance))
+            connection.settimeout(0.05)
+            while connection.recv(1 << 16):
+                pass
+    assert_serves(shared_server)
+    assert shared_server.worker == before
 
 
 def test_a_slow_client_of_grpc_is_relayed_byte_by_byte(shared_server: RunningServer) -> None:
