@@ -18,6 +18,7 @@ __all__ = ["main"]
 _NETWORK = 0.0005
 _TRACED = 3000
 _WIDTH = 150
+_BUSY = 0.3
 _QUICK_ROWS = "1,2,3,4,6,7,9,13"
 
 
@@ -98,7 +99,15 @@ def _measure(given: argparse.Namespace, console: Console) -> None:
         for row in ROWS
         if not numbers or row.number in numbers or row.number.rstrip("b") in numbers
     ]
-    facts = {"rounds": given.rounds, "processors_used": given.processors}
+    facts = {
+        "rounds": given.rounds,
+        "processors_used": given.processors,
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+    if facts["load_before"] > _BUSY * (os.cpu_count() or 1):
+        console.print(
+            f"The machine is busy, with a load of {facts['load_before']}: see the spread."
+        )
     if any(spec.round_trip for row in rows for spec in row.specs):
         errors = [1e6 * error for error in DelayLine.calibrate(_NETWORK)]
         middle, high = errors[len(errors) // 2], errors[len(errors) * 9 // 10]

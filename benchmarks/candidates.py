@@ -22,7 +22,8 @@ class Spec:
     """A candidate that a row asks for.
 
     Attributes:
-        kind: ``psycopg``, ``direct``, ``pgbouncer``, ``django-tenants`` or `OURS`.
+        kind: ``psycopg``, ``direct``, ``pgbouncer``, ``empty hop`` (direct through
+            `benchmarks.hop`), ``django-tenants`` or `OURS`.
         site: where it works, see `benchmarks.sites`.
         round_trip: what its link is delayed by, in seconds, both ways together.
         unix: it reaches PostgreSQL by its unix socket, not over TCP.

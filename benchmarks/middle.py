@@ -21,9 +21,9 @@ from benchmarks.servers import Postgres
 from mtdd_router.embedded.ports import HOST, choose_port
 from mtdd_router.embedded.processes import log_tail, spawn
 
-__all__ = ["DelayLine", "PgBouncer", "echo", "require_pgbouncer"]
+__all__ = ["DelayLine", "Hop", "PgBouncer", "echo", "require_pgbouncer"]
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 _START_SECONDS = 10.0
 _STOP_SECONDS = 10.0
 _PINGS = 400
@@ -135,6 +135,15 @@ class PgBouncer(_Program):
         self._command += [*(["-u", nobody] if nobody else []), str(settings)]
 
 
+class Hop(_Program):
+    """`benchmarks.hop` in front of PostgreSQL's unix socket: what a hop costs at least."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        port = choose_port()
+        path = f"{postgres.folder}/.s.PGSQL.{postgres.port}"
+        super().__init__(_module("hop", str(port), path), port, _ENVIRONMENT)
+
+
 class DelayLine(_Program):
     """`benchmarks.delay` in front of *target*, whose own overhead is taken off.
 
@@ -149,12 +158,7 @@ class DelayLine(_Program):
     def __init__(self, target: str, round_trip: float) -> None:
         each_way = max(0.0, round_trip - DelayLine.correction) / 2
         port = choose_port()
-        command = [sys.executable, "-P", "-m", "benchmarks.delay"]
-        super().__init__(
-            [*command, str(port), target, repr(each_way)],
-            port,
-            {**os.environ, "PYTHONPATH": str(_ROOT)},
-        )
+        super().__init__(_module("delay", str(port), target, repr(each_way)), port, _ENVIRONMENT)
 
     @classmethod
     def calibrate(cls, round_trip: float) -> list[float]:
@@ -174,6 +178,10 @@ class DelayLine(_Program):
                 cls.correction = quantile(_pings(line.port), _QUICK) - without - round_trip
             with cls(str(port), round_trip) as line:
                 return sorted(ping - without - round_trip for ping in _pings(line.port))
+
+
+def _module(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-P", "-m", f"benchmarks.{name}", *arguments]
 
 
 def echo(server: socket.socket) -> None:

@@ -117,11 +117,17 @@ def _section(found: Mapping[str, Any]) -> str:
 
 def _conditions(run: Mapping[str, Any]) -> str:
     versions = run["versions"]
+    load, processors = run.get("load_before", 0.0), run["machine"]["processors"]
+    busy = (
+        f" The machine was busy with other things, a load of {load:.0f} on {processors} "
+        "processors: the spread says how much of this is the scheduler's."
+    )
     return (
         "Medians of the rounds, in which the candidates take turns, and the least and greatest "
         f"round; bold is a bar that is not met. {run['machine']['processors']} processors, "
         f"PostgreSQL {run['postgresql']}, Django {versions['django']}, "
         f"Python {versions['python']}, django-tenants {versions['django-tenants']}."
+        + (busy if load > processors else "")
     )
 
 

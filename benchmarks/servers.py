@@ -65,10 +65,19 @@ class Postgres:
 
 
 @contextmanager
-def started(connections: int = 200) -> Iterator[Postgres]:
-    """Run a PostgreSQL in a folder of its own, which is deleted afterwards."""
+def started(connections: int = 200, *, on_disk: bool = False) -> Iterator[Postgres]:
+    """Run a PostgreSQL in a folder of its own, which is deleted afterwards.
+
+    Args:
+        connections: how many it must allow.
+        on_disk: its data is too much for memory.
+    """
     with ExitStack() as stack:
-        folder = scratch_folder("mtdd-bench-")
+        if on_disk:
+            folder = Path(tempfile.mkdtemp(prefix="mtdd-bench-"))
+            folder.chmod(0o711)
+        else:
+            folder = scratch_folder("mtdd-bench-")
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         account = postgres_account()
         sockets = folder / "sockets"

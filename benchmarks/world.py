@@ -12,13 +12,15 @@ from typing import Any, Self
 import psycopg
 
 from benchmarks.candidates import OURS, Candidate, Spec, Variant
-from benchmarks.middle import DelayLine, PgBouncer
+from benchmarks.middle import DelayLine, Hop, PgBouncer
 from benchmarks.servers import Shard, started
 from benchmarks.sites import PLANES, SITES
 
 __all__ = ["World"]
 
 _CONNECTIONS = 1200
+# Tenants; each takes more than a megabyte.
+_MOST_IN_MEMORY = 2000
 _REGISTRY = "registry"
 # A copy that nobody is connected to, since PostgreSQL copies no other.
 _SPARE = "registry_spare"
@@ -55,9 +57,11 @@ class World:
 
     def __enter__(self) -> Self:
         with self._stack:
-            self.postgres = self._stack.enter_context(started(_CONNECTIONS))
-            if self._specs:
-                self._provision({spec.site for spec in self._specs})
+            sites = {spec.site for spec in self._specs}
+            many = sum(SITES[site].tenants for site in sites) > _MOST_IN_MEMORY
+            self.postgres = self._stack.enter_context(started(_CONNECTIONS, on_disk=many))
+            if sites:
+                self._provision(sites)
             self._stack = self._stack.pop_all()
         return self
 
@@ -158,10 +162,13 @@ class World:
             bouncer = self._stack.enter_context(PgBouncer(self.postgres, database, schema))
             port = self._line(str(bouncer.port), spec.round_trip)
             return self.plain_settings(spec, _dsn(port, database))
+        port = str(self.postgres.port)
+        if spec.kind == "empty hop":
+            port = str(self._stack.enter_context(Hop(self.postgres)).port)
         if spec.unix:
             dsns = self.postgres.dsn
         else:
-            port = self._line(str(self.postgres.port), spec.round_trip)
+            port = self._line(port, spec.round_trip)
 
             def dsns(database: str) -> str:
                 return _dsn(port, database)
@@ -169,7 +176,7 @@ class World:
         settings = self.plain_settings(spec, dsns(database))
         if SITES[spec.site].isolation == "database":
             settings["databases"] = {name: dsns(where) for name, where in namespaces.items()}
-        elif spec.kind == "direct":
+        elif spec.kind in {"direct", "empty hop"}:
             settings["schema"] = schema
         return settings
 

@@ -25,6 +25,7 @@ def _beside(most: float | None, **given: object) -> list[Side]:
         Side(Spec("psycopg", **given)),  # type: ignore[arg-type]
         Side(Spec("direct", unix=True, note="unix socket")),
         Side(Spec("pgbouncer")),
+        Side(Spec("empty hop")),
         Side(Spec(OURS, **given), most),  # type: ignore[arg-type]
     ]
 
@@ -33,6 +34,7 @@ def _far(most: float, round_trip: float) -> list[Side]:
     return [
         Side(Spec("direct", round_trip=round_trip)),
         Side(Spec("pgbouncer", round_trip=round_trip)),
+        Side(Spec("empty hop", round_trip=round_trip)),
         Side(Spec(OURS, round_trip=round_trip), most),
     ]
 

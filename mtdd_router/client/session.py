@@ -6,7 +6,6 @@ session that finished its last answer, holds no transaction and is not pinned
 goes back to the pool.
 """
 
-import contextlib
 import os
 import time
 from collections import deque
@@ -159,15 +158,34 @@ class SessionPool:
                 return session
             session.abandon()
 
+    def parameters(self, limit: float) -> Mapping[str, str]:
+        """Return PostgreSQL's parameter statuses, of a session that idles or of a new one.
+
+        Raises:
+            The same as `acquire`.
+        """
+        try:
+            return self._idle[-1].parameters
+        except IndexError:
+            session = self.acquire(limit)
+            self.release(session)
+            return session.parameters
+
     def release(self, session: Session) -> None:
         """Take back a session that is idle, and close the one that has been idle too long."""
         idle = self._idle
         now = session.idle_since = time.monotonic()
         idle.append(session)
-        # The last one used is used first, so those that are not needed stay at the front.
-        with contextlib.suppress(IndexError):
+        try:
+            # The last one used is used first, so those that are not needed stay at the front.
             if now - idle[0].idle_since > _IDLE_SECONDS:
                 idle.popleft().close()
+        except IndexError:
+            pass  # Another thread was quicker.
+
+    def forget(self) -> None:
+        """Leave the idle sessions to the process that this one was forked from."""
+        self._idle.clear()
 
     def _open(self, limit: float) -> Session:
         endpoint = self.endpoint
@@ -194,5 +212,10 @@ def sessions_of(endpoint: Endpoint) -> SessionPool:
     return pool
 
 
-# The parent's sessions stay the parent's.
-os.register_at_fork(after_in_child=_pools.clear)
+def _after_fork() -> None:
+    """Leave the parent's sessions to the parent; connections go on to know their pools."""
+    for pool in _pools.values():
+        pool.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -470,7 +470,8 @@ def connect(
         statement_timeout=statement_timeout,
     )
     connection: Connection[TupleRow] = Connection(exchange, database)
-    connection.autocommit = autocommit
+    if autocommit:
+        connection.autocommit = autocommit
     connection.prepare_threshold = prepare_threshold
     if context is not None:
         connection.use_adapters(context.adapters)

@@ -44,14 +44,21 @@ _UNSHARED: Final = 2
 
 
 class Loopback:
-    """A PGconn, and the socket that it talks to."""
+    """A PGconn, and the socket that it talks to.
 
-    __slots__ = ("__weakref__", "_generation", "_parameters", "database", "peer", "pgconn")
+    Attributes:
+        database: the name that libpq knows.
+        pgconn: libpq's end.
+        peer: the socket of the other end.
+        inherited: it belongs to the process that this one was forked from.
+    """
+
+    __slots__ = ("__weakref__", "_parameters", "database", "inherited", "peer", "pgconn")
 
     def __init__(self, database: str, parameters: Mapping[str, str]) -> None:
         self.database = database
         self._parameters = dict(parameters)
-        self._generation = _process.generation
+        self.inherited = False
         # A fresh folder each time: no state to keep, no race with another thread or a fork.
         with (
             socket_folder() as folder,
@@ -167,11 +174,6 @@ class Loopback:
         self.peer.close()
 
     @property
-    def inherited(self) -> bool:
-        """Whether it belongs to the process that this one was forked from."""
-        return self._generation != _process.generation
-
-    @property
     def reusable(self) -> bool:
         """Whether it is as good as new, and nothing else refers to it."""
         return (
@@ -213,19 +215,14 @@ def _close_free() -> None:
             free.pop().close()
 
 
-class _Process:
-    """Tells loopbacks of this process from those that it inherited by a fork."""
-
-    generation = 0
-
-    def forked(self) -> None:
-        self.generation += 1
-        _free.clear()
-        # A cursor of the parent's would still write into a socket that the parent reads.
-        for link in list(_alive):
-            link.cut()
+def _forked() -> None:
+    """Leave to the parent what is the parent's."""
+    _free.clear()
+    # A cursor of the parent's would still write into a socket that the parent reads.
+    for link in list(_alive):
+        link.inherited = True
+        link.cut()
 
 
-_process: Final = _Process()
 atexit.register(_close_free)
-os.register_at_fork(after_in_child=_process.forked)
+os.register_at_fork(after_in_child=_forked)

@@ -1,5 +1,6 @@
 """What a request means to PostgreSQL: the messages to send, and the answers to expect."""
 
+from functools import lru_cache
 from typing import Final
 
 from mtdd_router.pb import messages_pb2 as pb
@@ -11,26 +12,22 @@ __all__ = ["BEGIN_REPLIES", "batch_statement", "begin_messages", "expected_of", 
 # Replies that each message of a batch ends with, if it succeeds.
 _REPLIES: Final = {"parse": 1, "bind": 1, "describe": 1, "execute": 1, "close": 1}
 
+# What follows the Parse of a statement without parameters, all of whose rows are wanted.
+_RUN: Final = frontend.bind(b"", []) + frontend.describe() + frontend.execute() + frontend.SYNC
+
 # Those of what `begin_messages` returns.
 BEGIN_REPLIES: Final = 3
 
 
+@lru_cache(maxsize=64)
 def begin_messages(begin: str) -> bytes:
-    """Return the messages that run *begin*, without Sync."""
+    """Return the messages that run *begin*, a plain one, without Sync."""
     return frontend.parse(b"", begin.encode(), []) + frontend.bind(b"", []) + frontend.execute()
 
 
 def one_statement(text: bytes) -> bytes:
     """Return the messages that run one statement as an extended query, with Sync."""
-    return b"".join(
-        (
-            frontend.parse(b"", text, []),
-            frontend.bind(b"", []),
-            frontend.describe(),
-            frontend.execute(),
-            frontend.SYNC,
-        )
-    )
+    return frontend.parse(b"", text, []) + _RUN
 
 
 def batch_statement(batch: pb.Batch) -> Statement:

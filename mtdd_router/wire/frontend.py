@@ -33,6 +33,8 @@ __all__ = [
 _LENGTH: Final = Struct("!I")
 _INT16: Final = Struct("!H")
 _INT32: Final = Struct("!i")
+# A list of nothing, whose length comes first.
+_NONE: Final = _INT16.pack(0)
 
 
 def batch_message(kind: bytes, body: bytes) -> pb.BatchMessage:
@@ -150,12 +152,12 @@ def _string(value: bytes) -> bytes:
 
 
 def _formats(values: list[int]) -> bytes:
-    return Struct(f"!H{len(values)}H").pack(len(values), *values)
+    return Struct(f"!H{len(values)}H").pack(len(values), *values) if values else _NONE
 
 
 def parse(name: bytes, statement: bytes, types: list[int]) -> bytes:
     """Return a Parse message."""
-    oids = Struct(f"!H{len(types)}I").pack(len(types), *types)
+    oids = Struct(f"!H{len(types)}I").pack(len(types), *types) if types else _NONE
     return compose(b"P", _string(name), _string(statement), oids)
 
 
