@@ -22,9 +22,9 @@ from mtdd_router.middleware import (
     REFUSALS,
     WORDS,
     TenantMiddleware,
-    script_prefix_kept,
     status_of,
 )
+from mtdd_router.responses import script_prefix_kept
 
 __all__ = ["TenantConnectionMiddleware"]
 

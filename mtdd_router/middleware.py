@@ -9,19 +9,17 @@ not served here.
 
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Final, cast
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.db import DEFAULT_DB_ALIAS
-from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import get_script_prefix, set_script_prefix
 
 from mtdd_router.conf import mtdd_settings
-from mtdd_router.context import ResumedScope, TenantScope
+from mtdd_router.context import TenantScope
 from mtdd_router.directory import directory
 from mtdd_router.errors import (
     InvalidTenantName,
@@ -34,13 +32,13 @@ from mtdd_router.errors import (
     UntrustedHeader,
 )
 from mtdd_router.resolvers import is_blocking, load_resolvers, resolve
+from mtdd_router.responses import resumed, script_prefix_kept
 
 __all__ = [
     "REFUSALS",
     "RETRY_AFTER",
     "WORDS",
     "TenantMiddleware",
-    "script_prefix_kept",
     "status_of",
 ]
 
@@ -107,7 +105,7 @@ class TenantMiddleware:
             except REFUSALS as error:
                 return self.refused(request, error)
             with self.scope(request, tenant):
-                return _resumed(cast(HttpResponseBase, self.get_response(request)))
+                return resumed(cast(HttpResponseBase, self.get_response(request)))
 
     async def _serve_async(self, request: HttpRequest) -> HttpResponseBase:
         with script_prefix_kept():
@@ -116,7 +114,7 @@ class TenantMiddleware:
             except REFUSALS as error:
                 return self.refused(request, error)
             with self.scope(request, tenant):
-                return _resumed(cast(HttpResponseBase, await self.get_response(request)))
+                return resumed(cast(HttpResponseBase, await self.get_response(request)))
 
     def resolve(self, request: HttpRequest) -> str | None:
         """Return the tenant that the request is to be served in, or None.
@@ -209,91 +207,3 @@ def _is_atomic(request: HttpRequest) -> bool:
         return False
     exempt: set[str] = getattr(request.resolver_match.func, "_non_atomic_requests", set())
     return DEFAULT_DB_ALIAS not in exempt
-
-
-@contextmanager
-def script_prefix_kept() -> Iterator[None]:
-    """Leave the script prefix as it was."""
-    before = get_script_prefix()
-    try:
-        yield
-    finally:
-        set_script_prefix(before)
-
-
-class _Later:
-    """Whatever a response does later, as the request that it answers, step by step."""
-
-    def __init__(self) -> None:
-        self.scope = ResumedScope()
-        self.prefix = get_script_prefix()
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with script_prefix_kept(), self.scope.step():
-            set_script_prefix(self.prefix)
-            yield
-
-    def iterate(self, parts: Iterator[bytes]) -> Iterator[bytes]:
-        # Not `for`: the context must be left while the consumer has the item.
-        while True:
-            with self():
-                try:
-                    part = next(parts)
-                except StopIteration:
-                    return
-            yield part
-
-
-class _LaterAsync:
-    """Asynchronous content of a response; who stops iterating over it closes it."""
-
-    def __init__(self, later: _Later, parts: AsyncIterator[bytes]) -> None:
-        self.later = later
-        self.parts = parts
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        parts, later = self.parts, self.later
-        try:
-            while True:
-                with later():
-                    try:
-                        part = await anext(parts)
-                    except StopAsyncIteration:
-                        return
-                yield part
-        finally:
-            # Else the garbage collector would do it, in nobody's context.
-            if (aclose := getattr(parts, "aclose", None)) is not None:
-                with later():
-                    await aclose()
-
-
-def _resumed(response: HttpResponseBase) -> HttpResponseBase:
-    """Make a streaming response produce its content, and close, in the context of now."""
-    if not isinstance(response, StreamingHttpResponse):
-        return response
-    if isinstance(response, FileResponse) and _is_a_file(response.file_to_stream):
-        return response  # Wrapped, it could not be sent by the web server itself.
-    later = _Later()
-    content: Any = response.streaming_content
-    if response.is_async:
-        response.streaming_content = _LaterAsync(later, aiter(content))
-    else:
-        response.streaming_content = later.iterate(iter(content))
-    close = response.close
-
-    def close_later() -> None:
-        with later():
-            close()
-
-    response.close = close_later  # type: ignore[method-assign]
-    return response
-
-
-def _is_a_file(stream: Any) -> bool:
-    """Return whether the operating system knows *stream*, so that a web server can send it."""
-    try:
-        return stream is not None and isinstance(stream.fileno(), int)
-    except (AttributeError, OSError, ValueError):
-        return False
