@@ -106,7 +106,8 @@ def _examine(suite: Suite, environment: Environment) -> int:
     print(f"\n{suite.name} on Python {environment.python_version}: {suite.scope}")
     print(", ".join(f"{count:,} {kind}" for kind, count in run.counts().items()))
     refusals.print()
-    return 1 if refusals.unexpected or not run.counts()["passed"] else 0
+    examined = refusals.statements and run.counts()["passed"]
+    return 1 if refusals.unexpected or not examined else 0
 
 
 def _compare(suite: Suite, environment: Environment) -> Comparison:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from mtdd_router.server import requests, session
+from mtdd_router.server import examination, requests
 from mtdd_router.server.__main__ import main
 from mtdd_router.server.statements import ORDINARY, Statement, classify
 
@@ -36,7 +36,8 @@ def _leave() -> None:
 
 
 if __name__ == "__main__":
-    session.classify = _noting  # type: ignore[attr-defined]
+    examination.classify = _noting  # type: ignore[attr-defined]
+    examination.look = lambda _: None  # type: ignore[attr-defined]
     requests.classify = _noting  # type: ignore[attr-defined]
     atexit.register(_leave)
     sys.exit(main())
