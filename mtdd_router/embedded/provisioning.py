@@ -35,6 +35,9 @@ def provide_shard(superuser_dsn: str, password: str) -> None:
     closed = sql.SQL(", ").join(map(sql.Identifier, (*_INITIAL_DATABASES, DATABASE)))
     with psycopg.connect(superuser_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(closed))
+        # From there, Django makes and drops the test databases of raw aliases.
+        role = sql.Identifier(SHARD_ROLE)
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE postgres TO {}").format(role))
 
 
 def _provide(superuser_dsn: str, role: str, password: str, attributes: Sequence[str]) -> None:

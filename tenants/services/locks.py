@@ -7,12 +7,10 @@ the operation's own transactions; and it survives a pooler in transaction mode.
 It holds no snapshot and no row.
 """
 
-import os
 import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -22,6 +20,7 @@ from tenants.errors import TenantBusy
 
 __all__ = [
     "job_lock",
+    "many_operations",
     "migration_run_lock",
     "tenant_lock",
     "tenant_locks",
@@ -105,56 +104,38 @@ def unlocked_jobs(jobs: Iterable[int]) -> list[int]:
         return [keys[row[0]] for row in cursor.fetchall()]
 
 
-class _Kept(threading.local):
-    """The connection that a thread keeps for its next lock.
+@contextmanager
+def many_operations() -> Iterator[None]:
+    """Let the operations of this thread, one after another, take locks on one connection."""
+    _thread.keeps = True
+    try:
+        yield
+    finally:
+        _thread.keeps = False
+        if (kept := _thread.take()) is not None:
+            kept.close()
 
-    It lives no longer than the thread's own connection to the registry: so whoever closes
-    that, at the end of a request or before a test's database is dropped, leaves nothing open.
-    """
 
-    _connection: BaseDatabaseWrapper | None = None
-    # Which connection of the thread's own closes which one of these.
-    _tied: tuple[Callable[[], Any], Callable[[], Any]] | None = None
+class _Thread(threading.local):
+    """What a thread keeps between two operations of `many_operations`."""
+
+    keeps = False
+    _kept: BaseDatabaseWrapper | None = None
 
     def take(self) -> BaseDatabaseWrapper | None:
-        """Return it, and keep it no longer."""
-        connection, self._connection = self._connection, None
-        return connection if connection is not None and self._closes(connection) else None
+        """Return the connection that is kept, and keep it no longer."""
+        kept, self._kept = self._kept, None
+        return kept
 
     def put(self, connection: BaseDatabaseWrapper) -> None:
         """Keep *connection*, or close it."""
-        own = _own_connection()
-        pooled = getattr(connection, "pool", None) is not None
-        if self._connection is not None or own is None or pooled:
+        if self.keeps and self._kept is None:
+            self._kept = connection
+        else:
             connection.close()
-            return
-        self._connection = connection
-        if not self._closes(connection):
-            kept = weakref.ref(connection.connection)
-            self._tied = weakref.ref(own), kept
-            weakref.finalize(own, _close, kept, os.getpid())
-
-    def _closes(self, connection: BaseDatabaseWrapper) -> bool:
-        """Whether *connection* is closed with the connection that the thread has now."""
-        if self._tied is None or (own := _own_connection()) is None:
-            return False
-        owner, kept = self._tied
-        return owner() is own and kept() is connection.connection
 
 
-def _own_connection() -> Any:
-    """Return psycopg's connection to the registry that this thread has open, or None."""
-    return connections[DEFAULT_DB_ALIAS].connection
-
-
-def _close(kept: Callable[[], Any], process: int) -> None:
-    """Close a connection, whose thread may be gone; a child after a fork leaves it alone."""
-    connection = kept()
-    if connection is not None and os.getpid() == process:
-        connection.close()
-
-
-_kept: Final = _Kept()
+_thread: Final = _Thread()
 
 
 @contextmanager
@@ -171,7 +152,7 @@ def _locks(keys: list[str]) -> Iterator[list[str]]:
         except Error:
             connection.close()
         else:
-            _kept.put(connection)
+            _thread.put(connection)
 
 
 def _refuse_transaction() -> None:
@@ -189,7 +170,7 @@ def _refuse_transaction() -> None:
 
 def _acquire(keys: list[str]) -> tuple[BaseDatabaseWrapper, list[str]]:
     """Return a connection with those of *keys* whose locks its transaction holds now."""
-    if (kept := _kept.take()) is not None:
+    if (kept := _thread.take()) is not None:
         try:
             return kept, _try(kept, keys)
         except Error:

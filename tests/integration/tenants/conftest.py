@@ -44,7 +44,10 @@ def the_spare_server(
         mark=name,
     )
     with psycopg.connect(shard_postgres_dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        quoted = sql.Identifier(name)
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(quoted))
+        # As a shard's database is where strict isolation is used, on any shard beside it.
+        connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(quoted))
         try:
             yield server
         finally:
