@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,27 +178,23 @@ def django_db_modify_db_settings(stack: Stack) -> None:
     settings.MTDD_TEST_SHARDS = {server.name: server.address for server in stack.shard_servers}
 
 
-@pytest.fixture(autouse=True)
-def _rows_of_test_tenants_stay_with_their_tests(
-    request: pytest.FixtureRequest,
-) -> Iterator[None]:
-    """Take the tenants of the pytest plugin, which last a session, out of the registry.
+@pytest.fixture(scope="module", autouse=True)
+def _test_tenants_end_with_their_module(django_db_blocker: Any) -> Iterator[None]:
+    """Drop what the tools for projects' tests have made; they would keep it for the session.
 
-    Other tests begin with a registry of their own; the plugin puts its rows back.
+    Other tests look at all that there is in the registry, and on its shards.
     """
-    if "mtdd_test_tenants" not in request.fixturenames:
-        yield
-        return
-    blocker = request.getfixturevalue("django_db_blocker")
-    request.getfixturevalue("mtdd_test_tenants")
     yield
+    provisioning = sys.modules.get("tenants.testing.provisioning")
+    if provisioning is None or not provisioning.test_tenants.names:
+        return
     # Imported late: models need the settings.
     from tenants.models import Shard, Tenant
 
-    # After the test's own database fixtures, which are asked for later.
-    with blocker.unblock():
-        Tenant.objects.all().delete()
-        Shard.objects.all().delete()
+    with django_db_blocker.unblock():
+        Tenant.objects.filter(name__in=provisioning.test_tenants.names).delete()
+        Shard.objects.filter(tenants=None).delete()
+        provisioning.test_tenants.drop()
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,11 @@ class TestTenants:
         self._marks: set[str] = set()
         self._pid = 0
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of those that are there."""
+        return frozenset(self._known)
+
     def ensure(self, labels: Iterable[str]) -> list[str]:
         """Make sure that there is a tenant for each of *labels*; return their aliases.
 
