@@ -18,8 +18,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.apps import apps
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.db import connections
+from django.dispatch import receiver
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -101,6 +104,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
         if kind in KINDS:
             item.add_marker(getattr(pytest.mark, kind))
+
+
+@receiver(setting_changed)
+def _forget_the_admin_of_apps_that_left(*, setting: str, enter: bool, **_: object) -> None:
+    """Django's admin keeps what an app registered, also after a test that had it installed."""
+    if setting == "INSTALLED_APPS" and not enter:
+        from django.contrib import admin  # It needs the settings.
+
+        for model in list(admin.site._registry):
+            if model._meta.app_label not in apps.app_configs:
+                admin.site.unregister(model)
 
 
 skipped_e2e: list[str] = []
