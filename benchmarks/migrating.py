@@ -78,8 +78,9 @@ def _compare(measured: dict[str, dict[str, float]]) -> None:
         ("of a list", peer["create"], ours["create_list"]),
         ("one AddField", fastest, ours["add_field"]),
         ("nothing to migrate", peer["nothing"], ours["nothing"]),
-        ("delete a tenant", peer["delete"], ours["delete"]),
-        ("of many that are due", peer["delete"], ours["delete_list"]),
+        ("delete a tenant", peer["delete"], ours["delete_softly"]),
+        ("purge many due ones", peer["delete"], ours["delete_list"]),
+        ("delete and purge one", peer["delete"], ours["delete"]),
     ):
         print(
             f"{name:20} django-tenants {theirs * 1000:8.2f} ms a tenant, "

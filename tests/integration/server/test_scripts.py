@@ -241,6 +241,6 @@ def test_a_schema_is_made_with_what_its_script_makes(
     part = ScriptPart((MIGRATIONS, TABLE), fingerprint=fingerprint)
     placement = new_placement("new")
     # Asked again, it is there already, and nothing is done twice.
-    assert [admin.create_filled(placement, part) for _ in range(2)] == [True, True]
+    assert [admin.create_filled(placement, part) for _ in range(2)] == [placement, placement]
     assert fingerprints(admin, ["new"]) == {"new": fingerprint}
     assert admin.placements(tenant="new").placements == {"new": placement}
