@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from mtdd_router.context import current_tenant
 
@@ -53,9 +54,15 @@ def bind_password_reset() -> None:
 
     # Whatever has a text will do for Django, which its stubs do not know.
     generator: Any = default_token_generator
-    if isinstance(generator.secret, TenantSecret):
-        return
-    own = generator.secret if generator.secret != settings.SECRET_KEY else None
+    try:
+        own = generator.secret
+        if isinstance(own, TenantSecret):
+            return
+        if own == settings.SECRET_KEY:
+            own = None
+    except ImproperlyConfigured:
+        # There is no SECRET_KEY, which is an error only where it is used.
+        own = None
     generator.secret = TenantSecret(own)
     if own is None:
         generator.secret_fallbacks = _Fallbacks()
