@@ -327,17 +327,19 @@ class Namespaces:
         statements = await self._drop_statements(
             placement.namespace if in_schema else None, placement.role
         )
+        first: list[sql.Composable] = [closing]
+        if placement.isolation is not Isolation.SCHEMA:
+            await self._run_all(first)
+            first = []
         if not in_schema:
-            await self.connection.execute(closing)
             async with self._alone_with(placement.namespace):
                 await self._drop_database(placement.namespace)
         elif placement.isolation is Isolation.STRICT:
-            await self.connection.execute(closing)
             await self._roles.shut(placement.role)
         begin = sql.SQL("BEGIN; SET LOCAL lock_timeout = {}").format(f"{_LOCK_TIMEOUT:g}s")
         with _in_use(f"Tenant {tenant!r}"):
             # What an exception leaves open ends with the connection.
-            await self._run_all([closing, begin, delete, *statements, sql.SQL("COMMIT")])
+            await self._run_all([*first, begin, delete, *statements, sql.SQL("COMMIT")])
         return True
 
     async def drop_orphan(self, name: str) -> bool:

@@ -8,6 +8,7 @@ request there is no tenant, as on a server.
 from typing import Any, ClassVar, Final
 
 from django.contrib.sessions.backends.base import SessionBase
+from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest
 from django.test import AsyncClient, Client, override_settings
 from django.test.client import AsyncClientHandler, ClientHandler
@@ -37,7 +38,7 @@ class _Resolver:
         return self.tenant
 
 
-class _Handler(ClientHandler):
+class _WithResolver(BaseHandler):
     """Loads the project's middleware, with a resolver of its own."""
 
     def __init__(self, tenant: str, *args: Any, **kwargs: Any) -> None:
@@ -49,16 +50,12 @@ class _Handler(ClientHandler):
             super().load_middleware(is_async)
 
 
-class _AsyncHandler(AsyncClientHandler):
-    """Loads the project's middleware, with a resolver of its own."""
+class _Handler(_WithResolver, ClientHandler):
+    """What serves the requests of `TenantClient`."""
 
-    def __init__(self, tenant: str, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._resolver = _Resolver(tenant)
 
-    def load_middleware(self, is_async: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's
-        with override_settings(MTDD_RESOLVERS=[self._resolver]):
-            super().load_middleware(is_async)
+class _AsyncHandler(_WithResolver, AsyncClientHandler):
+    """What serves the requests of `AsyncTenantClient`."""
 
 
 def _tenant_of(tenant: str | None) -> str:
