@@ -159,7 +159,7 @@ class Sessions:
         Raises:
             CallRefused: if it takes no more although something would be lost.
         """
-        if self.draining.is_set() and session.idle:
+        if self.draining.is_set() and session.free:
             return "The shard server is shutting down."
         if session.over and session.free:
             return f"This session is over: {session.over}."

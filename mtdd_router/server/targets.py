@@ -92,7 +92,7 @@ class Targets:
         self.database = database
         self._extension_schema = extension_schema
         self._guards_strict = guards_strict
-        self._profiles: dict[object, Profile] = {}
+        self._profiles: dict[Profile, tuple[Placement | None, Profile]] = {}
 
     def still_valid(self, resolved: Resolved) -> bool:
         """Whether the placement is still the one that was checked, by the cache alone."""
@@ -171,7 +171,7 @@ class Targets:
         # PostgreSQL lets everybody leave a mode that is only read in.
         examined = not strict or self._guards_strict or grant.read_only
         return Resolved(
-            self._intern(profile),
+            self._intern(profile, placement),
             name,
             placement,
             guarded=examined and not target.maintenance,
@@ -193,12 +193,21 @@ class Targets:
                 f"{grant.caller!r} lacks."
             )
         profile = Profile(database or self.database, "", "", settings)
-        return Resolved(self._intern(profile), guarded=False)
+        return Resolved(self._intern(profile, None), guarded=False)
 
-    def _intern(self, profile: Profile) -> Profile:
+    def _intern(self, profile: Profile, placement: Placement | None) -> Profile:
+        """Return the one profile like *profile* of this placement, as it was read last.
+
+        A role that was dropped and made again is another one to PostgreSQL, whatever its
+        name, and a connection that was set to the former must be switched.
+        """
+        known = self._profiles.get(profile)
+        if known is not None and known[0] is placement:
+            return known[1]
         if len(self._profiles) > _INTERNED:
             self._profiles.clear()
-        return self._profiles.setdefault(profile, profile)
+        self._profiles[profile] = placement, profile
+        return profile
 
 
 def _denied(message: str) -> Refused:

@@ -22,6 +22,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.embedded import Stack
 from mtdd_router.errors import ShardRefused, ShardUnavailable
+from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.types import Placement
 from tests.integration.server.by_hand import session
 from tests.integration.server.running import (
@@ -257,6 +258,30 @@ def test_a_drain_lets_a_transaction_finish_and_refuses_new_work(
             session(server.address, "abc", marked=marked).__enter__()
         assert server.process.poll() is None
         assert b"INSERT 0 1" in mine.run("INSERT INTO a VALUES (1)").messages
+        assert b"COMMIT" in mine.run("COMMIT").messages
+        assert server.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["own", "grpc"])
+def test_a_session_that_holds_state_is_served_as_long_as_the_drain_takes(
+    start_server: StartServer, new_placement: NewPlacement, marked: bool
+) -> None:
+    server = start_server(drain_timeout=20)
+    admin = server.admin()
+    admin.create_namespace(new_placement("abc"))
+    with (
+        session(server.address, "abc", marked=marked) as mine,
+        session(server.address, "abc", marked=marked) as kept,
+        session(server.address, "abc", marked=marked) as none,
+    ):
+        mine.run("SELECT 1", begin="BEGIN")
+        assert kept.run("CREATE TEMPORARY TABLE mine (id int)").pinned
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_event("draining")
+        # Sent elsewhere, the table would not be there.
+        assert b"INSERT 0 1" in kept.run("INSERT INTO mine VALUES (1)").messages
+        # What holds nothing is sent elsewhere.
+        assert none.run("SELECT 1").error.reason == pb.REASON_DRAINING
         assert b"COMMIT" in mine.run("COMMIT").messages
         assert server.process.wait(10) == 0
 

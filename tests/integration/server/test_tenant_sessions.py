@@ -311,6 +311,20 @@ def test_an_unknown_tenant_and_one_of_another_epoch_are_refused(site, connect):
         connect("a", epoch=1).execute("SELECT 1")
 
 
+@pytest.mark.parametrize("isolation", Isolation)
+def test_a_tenant_made_again_under_the_same_names_is_another_one(site, connect, isolation):
+    connection = connect("again")
+    for life in ("first", "second"):
+        site.admin.create_namespace(
+            Placement("again", isolation, "t_again", "t_again", 1, TenantState.ACTIVE)
+        )
+        connection.execute("CREATE TABLE lives (life text)")
+        connection.execute("INSERT INTO lives VALUES (%s)", [life])
+        # The backend connection is still set to a role of that name, which is gone.
+        assert connection.execute("SELECT life FROM lives").fetchall() == [(life,)]
+        site.admin.drop_namespace("again")
+
+
 def test_a_stale_route_is_followed_without_anybody_noticing(site, connect, pair):
     a, _ = pair
     site.admin.update_placement("a", expected_epoch=1, epoch=2)
