@@ -17,6 +17,7 @@
      |         +-- TenantsDisagree
      +-- ShardError                      (also psycopg.OperationalError)
      |    +-- ShardUnavailable
+     |    |    +-- ShardUnreachable
      |    +-- ShardOverloaded
      |    +-- OutcomeUnknown
      |    +-- StaleRoute
@@ -45,6 +46,7 @@ __all__ = [
     "ShardOverloaded",
     "ShardRefused",
     "ShardUnavailable",
+    "ShardUnreachable",
     "StaleRoute",
     "StatementRefused",
     "TenantDoesNotExist",
@@ -127,6 +129,10 @@ class ShardError(MTDDError, psycopg.OperationalError):
 
 class ShardUnavailable(ShardError):
     """The shard server, or its PostgreSQL, cannot be reached; nothing was executed."""
+
+
+class ShardUnreachable(ShardUnavailable):
+    """Nothing accepts connections at the shard's address; no request was sent."""
 
 
 class ShardOverloaded(ShardError):

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from mtdd_router.client.call import CallFailed, call_once
 from mtdd_router.client.endpoint import TLS, Endpoint
+from mtdd_router.errors import ShardUnreachable
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.types import (
@@ -45,7 +46,8 @@ class ShardAdmin:
         endpoint: instead of all these, a whole endpoint.
 
     Every method raises ShardUnavailable if the server or its PostgreSQL cannot
-    be reached, and ShardRefused, with the server's own words, if it refuses.
+    be reached, ShardUnreachable if it was not even asked, and ShardRefused, with
+    the server's own words, if it refuses.
     """
 
     def __init__(
@@ -196,5 +198,6 @@ class ShardAdmin:
                 limit=self._timeout,
             )
         except CallFailed as exc:
-            raise exception_for(exc.status, endpoint.shard, endpoint.address) from exc
+            error = exception_for(exc.status, endpoint.shard, endpoint.address)
+            raise (error if exc.sent else ShardUnreachable(str(error))) from exc
         return response.FromString(answer)

@@ -37,11 +37,13 @@ class CallFailed(Exception):
     Attributes:
         status: gRPC's status.
         transient: the same call may succeed later.
+        sent: whether the server may know of the call.
     """
 
-    def __init__(self, status: Status, *, transient: bool | None = None) -> None:
+    def __init__(self, status: Status, *, transient: bool | None = None, sent: bool = True) -> None:
         super().__init__(f"{status.code.name}: {status.message}")
         self.status = status
+        self.sent = sent
         self.transient = status.code in _TRANSIENT if transient is None else transient
 
 
@@ -67,7 +69,8 @@ class Call:
         try:
             address = Address.parse(endpoint.address)
         except ValueError as exc:
-            raise CallFailed(Status(StatusCode.UNAVAILABLE, str(exc)), transient=False) from None
+            status = Status(StatusCode.UNAVAILABLE, str(exc))
+            raise CallFailed(status, transient=False, sent=False) from None
         self._stream = ClientStream(
             path,
             authority="localhost" if address.is_unix else str(address),
@@ -77,7 +80,7 @@ class Call:
         try:
             self._socket = connect(address, endpoint.tls, self._deadline)
         except OSError as exc:
-            raise _failure(exc) from exc
+            raise _failure(exc, sent=False) from exc
         _open.add(self)
         self._write(self._stream.outgoing())
 
@@ -298,18 +301,18 @@ def call_once(endpoint: Endpoint, path: str, request: bytes, *, limit: float) ->
         raise CallFailed(Status(StatusCode.INTERNAL, "the server answered twice"))
 
 
-def _failure(error: OSError) -> CallFailed:
+def _failure(error: OSError, *, sent: bool = True) -> CallFailed:
     """Return what a failed socket means."""
     text = error.strerror or str(error)
     if isinstance(error, TimeoutError):
-        return CallFailed(Status(StatusCode.DEADLINE_EXCEEDED, text))
+        return CallFailed(Status(StatusCode.DEADLINE_EXCEEDED, text), sent=sent)
     if isinstance(error, (BrokenPipeError, ConnectionResetError)):
         text = "the server closed the connection"
     if isinstance(error, ssl.SSLEOFError):
         text = "the server ended TLS without a word; it may demand a client's certificate"
     # A wrong certificate stays wrong; a line that was cut may hold the next time.
     lasting = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
-    return CallFailed(Status(StatusCode.UNAVAILABLE, text), transient=not lasting)
+    return CallFailed(Status(StatusCode.UNAVAILABLE, text), transient=not lasting, sent=sent)
 
 
 _open: Final[weakref.WeakSet[Call]] = weakref.WeakSet()

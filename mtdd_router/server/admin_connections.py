@@ -7,6 +7,7 @@ each relation that it has seen.
 """
 
 import asyncio
+import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class _Connection:
     """A connection, how many calls it has served, and what closes it when it rests."""
 
     connection: AsyncConnection
+    shard_id: UUID
     calls: int = 0
     expiry: asyncio.TimerHandle | None = None
 
@@ -57,10 +59,10 @@ class AdminConnections:
             psycopg.OperationalError: if PostgreSQL cannot be reached.
         """
         async with self._turns:
-            used, shard_id = await self._take()
+            used = await self._take()
             connection = used.connection
             try:
-                yield connection, shard_id
+                yield connection, used.shard_id
             except BaseException:
                 await connection.close()
                 raise
@@ -79,18 +81,21 @@ class AdminConnections:
             await kept.connection.close()
         await asyncio.gather(*self._closing)
 
-    async def _take(self) -> tuple[_Connection, UUID]:
+    async def _take(self) -> _Connection:
         while self._resting:
             kept = self._resting.pop()
             self._forget(kept)
             try:
-                return kept, await _shard_id(kept.connection)
+                if _is_spoken_to(kept.connection):
+                    await _shard_id(kept.connection)
             except psycopg.OperationalError:
                 # PostgreSQL has ended it meanwhile.
                 await kept.connection.close()
+            else:
+                return kept
         connection = await connect(self._dsn, self._connect_timeout)
         try:
-            return _Connection(connection), await _shard_id(connection)
+            return _Connection(connection, await _shard_id(connection))
         except BaseException:
             await connection.close()
             raise
@@ -112,6 +117,13 @@ class AdminConnections:
         if kept.expiry is not None:
             kept.expiry.cancel()
             kept.expiry = None
+
+
+def _is_spoken_to(connection: AsyncConnection) -> bool:
+    """Whether PostgreSQL has said anything that nobody asked for, such as that it goes."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 async def _shard_id(connection: AsyncConnection) -> UUID:

@@ -8,7 +8,7 @@ Nothing is dropped that does not carry the shard's mark.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from mtdd_router.types import Isolation, Placement, ScriptPart, TenantState
 __all__ = ["AlreadyExists", "Namespaces", "NotPossible"]
 
 _LOCK_TIMEOUT: Final = 5.0
+_BEGIN: Final = f"BEGIN; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'"
 # The first half of the keys of advisory locks on tenants' databases.
 _DATABASES_LOCK: Final = 0x6D746462
 # What there is of a schema and a role, and whether the role has rights to this database. The
@@ -148,6 +149,7 @@ class Namespaces:
                 placement.epoch,
                 state.value,
             ],
+            prepare=True,
         )
         if (row := await cursor.fetchone()) is not None:
             return await self._spares.give(placement_from_row(row))
@@ -336,10 +338,9 @@ class Namespaces:
                 await self._drop_database(placement.namespace)
         elif placement.isolation is Isolation.STRICT:
             await self._roles.shut(placement.role)
-        begin = sql.SQL("BEGIN; SET LOCAL lock_timeout = {}").format(f"{_LOCK_TIMEOUT:g}s")
         with _in_use(f"Tenant {tenant!r}"):
             # What an exception leaves open ends with the connection.
-            await self._run_all([*first, begin, delete, *statements, sql.SQL("COMMIT")])
+            await self._run_all([*first, sql.SQL(_BEGIN), delete, *statements, sql.SQL("COMMIT")])
         return True
 
     async def drop_orphan(self, name: str) -> bool:
@@ -473,9 +474,25 @@ class Namespaces:
     async def transaction(self, who: str = "The namespace") -> AsyncIterator[None]:
         """Open a transaction that does not wait long for locks."""
         with _in_use(who):
-            async with self.connection.transaction():
-                await self.connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'")
+            await self.connection.execute(_BEGIN)
+            try:
                 yield
+            except BaseException:
+                # Whoever lends the connection closes it if that fails.
+                with suppress(psycopg.Error):
+                    await self.connection.execute("ROLLBACK")
+                raise
+            await self.connection.execute("COMMIT")
+
+    async def run_alone(self, who: str, statement: sql.Composable) -> list[tuple[Any, ...]]:
+        """Run one statement in such a transaction, in one round trip, and return its rows."""
+        batch = sql.SQL("; ").join([sql.SQL(_BEGIN), statement, sql.SQL("COMMIT")])
+        with _in_use(who):
+            # What an exception leaves open ends with the connection.
+            cursor = await self.connection.execute(batch)
+            while cursor.description is None:
+                cursor.nextset()
+            return await cursor.fetchall()
 
     async def _run_all(self, statements: list[sql.Composable]) -> None:
         """Run *statements* at once."""

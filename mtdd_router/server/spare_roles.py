@@ -63,7 +63,9 @@ class SpareRoles:
     async def give(self, placement: Placement) -> Placement:
         """Give the tenant a spare role if there is one; return its placement as stored then."""
         cursor = await self._connection.execute(
-            _GIVE, {"tenant": placement.tenant, "login": _logs_in(placement.isolation)}
+            _GIVE,
+            {"tenant": placement.tenant, "login": _logs_in(placement.isolation)},
+            prepare=True,
         )
         row = await cursor.fetchone()
         return placement if row is None else placement_from_row(row)

@@ -78,9 +78,7 @@ class TenantRoles:
         # The login role switches to it, but should not have its rights without switching.
         if not may_switch:
             statements.append(self._granting(role, sql.SQL("CURRENT_USER")))
-        if may_connect is None:
-            may_connect = await self._is_let_in()
-        if strict and not may_connect:
+        if strict and not (await self._is_let_in() if may_connect is None else may_connect):
             statements += self._letting_in([role])
         return statements
 
@@ -202,6 +200,7 @@ class TenantRoles:
             " FROM pg_catalog.pg_roles l LEFT JOIN pg_catalog.pg_roles r ON r.rolname = %s"
             " WHERE l.rolname = current_user",
             ["SET" if self._grants_have_options else "MEMBER", role],
+            prepare=True,
         )
         row = await cursor.fetchone()
         assert row is not None

@@ -5,6 +5,10 @@ epoch never falls. A change that was made already is not an error, so a caller
 that lost the answer may ask again.
 """
 
+from typing import Final
+
+from psycopg import sql
+
 from mtdd_router.server.namespaces import AlreadyExists, Namespaces, NotPossible
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.types import TRANSITIONS, Placement, TenantState
@@ -14,6 +18,14 @@ __all__ = ["NoSuchTenant", "update_placement"]
 
 class NoSuchTenant(LookupError):
     """No such tenant lives on this shard."""
+
+
+# All that most changes take, in one round trip.
+_CHANGE_STATE: Final = sql.SQL(
+    "UPDATE mtdd.placement SET state = {state}, epoch = {epoch}, changed_at = pg_catalog.now()"
+    " WHERE tenant = {tenant} AND epoch = {expected_epoch} AND state = ANY ({before})"
+    f" RETURNING {PLACEMENT_COLUMNS}"
+)
 
 
 async def update_placement(
@@ -33,6 +45,10 @@ async def update_placement(
             state cannot become *state*.
         AlreadyExists: if *name* is another tenant's.
     """
+    if state is not None and not name and epoch > expected_epoch:
+        changed = await _change_state(namespaces, tenant, expected_epoch, state, epoch)
+        if changed is not None:
+            return changed
     async with namespaces.transaction(f"Tenant {tenant!r}"):
         stored = await namespaces.find(tenant, lock=True)
         if stored is None:
@@ -75,3 +91,19 @@ async def update_placement(
         row = await cursor.fetchone()
         assert row is not None
         return placement_from_row(row)
+
+
+async def _change_state(
+    namespaces: Namespaces, tenant: str, expected_epoch: int, state: TenantState, epoch: int
+) -> Placement | None:
+    """Change state and epoch; None if the placement is not as it would have to be for that."""
+    before = [known.value for known, following in TRANSITIONS.items() if state in following]
+    change = _CHANGE_STATE.format(
+        state=state.value,
+        epoch=epoch,
+        tenant=tenant,
+        expected_epoch=expected_epoch,
+        before=[*before, state.value],
+    )
+    rows = await namespaces.run_alone(f"Tenant {tenant!r}", change)
+    return placement_from_row(rows[0]) if rows else None

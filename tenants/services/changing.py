@@ -11,7 +11,7 @@ from typing import Final
 from django.utils import timezone
 
 from mtdd_router.client.admin import ShardAdmin
-from mtdd_router.errors import MTDDError, ShardRefused, TenantDoesNotExist
+from mtdd_router.errors import MTDDError, ShardRefused, ShardUnreachable, TenantDoesNotExist
 from mtdd_router.types import TenantState
 from tenants.errors import OperationInterrupted, WrongTenantState
 from tenants.models import Tenant
@@ -81,7 +81,7 @@ def change(
     """Change name or state of a settled tenant: on the shard, then in the registry.
 
     Raises:
-        ShardRefused: nothing has changed.
+        ShardRefused, ShardUnreachable: nothing has changed.
         OperationInterrupted: `check_shards --repair` settles it.
     """
     epoch = tenant.epoch + 1
@@ -95,7 +95,7 @@ def change(
             state=state.value if state else tenant.state,
             epoch=epoch,
         )
-    except ShardRefused:
+    except (ShardRefused, ShardUnreachable):
         raise
     except MTDDError as exc:
         raise OperationInterrupted(
@@ -126,14 +126,32 @@ def set_state(
     with tenant_lock(name):
         tenant = get_tenant(name)
         admin = admin_of(tenant.shard)
-        settle(tenant, admin, allowed)
-        wanted = state(tenant)
-        if tenant.state == wanted:
-            return tenant
+        if tenant.state not in allowed or tenant.state == state(tenant):
+            settle(tenant, admin, allowed)
+            if tenant.state == state(tenant):
+                return tenant
         ask(before, name, tenant=tenant)
-        change(tenant, admin, state=wanted)
+        _change_state(tenant, admin, state, allowed)
     tell(after, name, tenant=tenant)
     return tenant
+
+
+def _change_state(
+    tenant: Tenant,
+    admin: ShardAdmin,
+    state: Callable[[Tenant], TenantState],
+    allowed: Collection[TenantState],
+) -> None:
+    """Change the state of a tenant that is settled, as a rule: only if not, the shard refuses."""
+    try:
+        change(tenant, admin, state=state(tenant))
+    except ShardRefused:
+        known = tenant.epoch
+        settle(tenant, admin, allowed)
+        if tenant.epoch == known:
+            raise
+        if tenant.state != (wanted := state(tenant)):
+            change(tenant, admin, state=wanted)
 
 
 def until(tenant: Tenant) -> str:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from mtdd_router.errors import TenantDoesNotExist
 from mtdd_router.types import TenantState
 from tenants.errors import TenantAlreadyExists
-from tenants.models import Tenant, TenantRedirect
+from tenants.models import RestingName, Tenant, TenantRedirect
 from tenants.services.audit import note
 from tenants.services.changing import for_people, get_tenant, until
 from tenants.services.locks import tenant_lock
@@ -27,6 +27,8 @@ def require_free_name(name: str, tenant: Tenant | None = None) -> None:
     Raises:
         TenantAlreadyExists: saying what can be done.
     """
+    if not _is_known(name):
+        return
     other = Tenant.objects.filter(name=name).first()
     if other is not None:
         raise TenantAlreadyExists(_taken(other))
@@ -41,6 +43,15 @@ def require_free_name(name: str, tenant: Tenant | None = None) -> None:
             f"`manage.py drop_redirect {name}`."
         )
     redirect.delete()
+
+
+def _is_known(name: str) -> bool:
+    """Whether the name is, or was, some tenant's."""
+    found = [
+        model.objects.filter(name=name).order_by().values_list("name")
+        for model in (Tenant, RestingName, TenantRedirect)
+    ]
+    return bool(found[0].union(*found[1:], all=True))
 
 
 def keep_name(tenant: Tenant, seconds: float) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from django.contrib.postgres import operations as postgres
+from django.db import router
 from django.db.migrations import Migration, operations
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.operations.fields import FieldOperation
@@ -60,26 +61,36 @@ _CONSTANT_FACTORIES: Final = frozenset({bool, bytes, dict, float, int, list, set
 
 
 def is_reproducible(
-    migration: Migration, before: ProjectState, *, backwards: bool = False, rowless: bool = False
+    migration: Migration,
+    before: ProjectState,
+    alias: str,
+    *,
+    backwards: bool = False,
+    rowless: bool = False,
 ) -> bool:
     """Whether the migration is the same SQL on every tenant of one schema state.
 
     Args:
         migration: with its operations.
         before: the state of the models without the migration.
+        alias: of such a tenant, for the routers.
         backwards: whether it is to be undone.
         rowless: whether no table has a row.
     """
     return all(
         (rowless and _needs_rows(operation))
+        or _is_kept_out(operation, migration.app_label, alias)
         or _is_reproducible(operation, migration.app_label, before, backwards=backwards)
         for operation in migration.operations
     )
 
 
-def runs_sql(migration: Migration) -> bool:
-    """Whether the migration runs SQL of its author, which may change rows."""
-    return any(isinstance(op, operations.RunSQL) for op in _flat(migration.operations))
+def runs_sql(migration: Migration, alias: str) -> bool:
+    """Whether the migration runs SQL of its author on tenant *alias*, which may change rows."""
+    return any(
+        isinstance(op, operations.RunSQL) and not _is_kept_out(op, migration.app_label, alias)
+        for op in _flat(migration.operations)
+    )
 
 
 def extensions_of(migration: Migration) -> list[str]:
@@ -95,6 +106,13 @@ def _flat(found: Iterable[Operation]) -> Iterable[Operation]:
             yield from _flat(operation.database_operations)
         else:
             yield operation
+
+
+def _is_kept_out(operation: Operation, app_label: str, alias: str) -> bool:
+    """Whether the routers keep code or SQL of an app that is only shared from the tenants."""
+    return isinstance(operation, operations.RunPython | operations.RunSQL) and not (
+        router.allow_migrate(alias, app_label, **operation.hints)
+    )
 
 
 def _needs_rows(operation: Operation) -> bool:

@@ -80,7 +80,8 @@ def _migration(
 ) -> PlannedMigration:
     key = (migration.app_label, migration.name)
     before = executor.loader.project_state(key, at_end=False)
-    replayed = fake or is_reproducible(migration, before, backwards=backwards)
+    alias = executor.connection.alias
+    replayed = fake or is_reproducible(migration, before, alias, backwards=backwards)
     locks: dict[str, tuple[str, ...]] | None = {}
     if not fake:
         locks = _locks(executor, migration, backwards=backwards)

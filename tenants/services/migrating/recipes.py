@@ -11,7 +11,6 @@ from django.db.migrations.state import ProjectState
 from psycopg import sql
 
 from mtdd_router.types import SchemaFact, ScriptPart, applied_digest
-from tenants.services.migrating.operations import runs_sql
 from tenants.services.migrating.planning import Plan
 
 __all__ = ["CodeStage", "Recipe", "ScriptStage", "Stage", "Step", "make_stages"]
@@ -26,6 +25,7 @@ class Step:
         backwards: whether it was undone.
         before: the state that Django was given.
         reproducible: whether its statements are the same on every tenant of that state.
+        runs_sql: whether SQL of its author is among them.
         statements: what changed the schema.
         rows: what was noted in django_migrations, each with whether it was added.
         wrote: whether anything else than these was written to the tenant.
@@ -36,6 +36,7 @@ class Step:
     backwards: bool
     before: ProjectState
     reproducible: bool
+    runs_sql: bool
     statements: list[str] = field(default_factory=list)
     rows: list[tuple[str, str, bool]] = field(default_factory=list)
     wrote: bool = False
@@ -65,12 +66,7 @@ class Step:
 
         Rows changed by SQL may leave triggers pending, and no table can be altered then.
         """
-        return (
-            self.scripted
-            and previous.scripted
-            and not runs_sql(previous.migration)
-            and not runs_sql(self.migration)
-        )
+        return self.scripted and previous.scripted and not previous.runs_sql and not self.runs_sql
 
 
 @dataclass(frozen=True, slots=True)

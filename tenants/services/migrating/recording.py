@@ -193,14 +193,14 @@ class _Executor(WholeExecutor):
         self, migration: Migration, state: ProjectState, *, backwards: bool, fake: bool
     ) -> Step:
         steps = self._recording.steps
-        if steps and (steps[-1].wrote or runs_sql(steps[-1].migration)):
+        if steps and (steps[-1].wrote or steps[-1].runs_sql):
             self.rowless = False
         reproducible = fake or is_reproducible(
-            migration, state, backwards=backwards, rowless=self.rowless
+            migration, state, self._tenant, backwards=backwards, rowless=self.rowless
         )
         # Django changes the state that it is given.
         before = state if reproducible else state.clone()
-        step = Step(migration, backwards, before, reproducible)
+        step = Step(migration, backwards, before, reproducible, runs_sql(migration, self._tenant))
         if steps and not step.joins(steps[-1]):
             self.look()
         return step

@@ -47,6 +47,27 @@ def test_a_created_tenant_is_provisioned_migrated_and_active(
     assert User.objects.using("abc").get().username == "somebody"
 
 
+def test_what_costs_users_time_takes_few_calls(registered_shards, monkeypatch):
+    services.create_tenant("first", shard="shard1")
+    calls = []
+    call = ShardAdmin._call
+
+    def counted(self, method, *arguments):
+        calls.append(method)
+        return call(self, method, *arguments)
+
+    monkeypatch.setattr(ShardAdmin, "_call", counted)
+    services.create_tenant("second", shard="shard1")
+    # The shard is asked who it is; all that Django's migrations do is one script.
+    assert calls == ["GetInfo", "CreateNamespace"]
+    calls.clear()
+    services.delete_tenant("second")
+    assert calls == ["UpdatePlacement"]
+    calls.clear()
+    services.purge_tenant("second")
+    assert calls == ["ListPlacements", "DropNamespace"]
+
+
 def test_a_schema_that_belongs_to_the_tenant_is_really_there(
     registered_shards, shard_postgres_dsns
 ):

@@ -8,14 +8,14 @@ from django.db.migrations import Migration
 from django.db.migrations.state import ProjectState
 from django.utils import timezone
 
-from tenants.services.migrating.operations import is_reproducible
+from tenants.services.migrating.operations import is_reproducible, runs_sql
 
 
-def given(*operations, backwards=False):
-    migration = Migration("0002", "shop")
+def given(*operations, app="flights", backwards=False):
+    migration = Migration("0002", app)
     migration.operations = list(operations)
     state = ProjectState()
-    first = Migration("0001", "shop")
+    first = Migration("0001", app)
     first.operations = [
         migrations.CreateModel(
             "Item",
@@ -26,7 +26,7 @@ def given(*operations, backwards=False):
             ],
         )
     ]
-    return is_reproducible(migration, first.mutate_state(state), backwards=backwards)
+    return is_reproducible(migration, first.mutate_state(state), "abc", backwards=backwards)
 
 
 def code(apps, schema_editor):
@@ -49,8 +49,8 @@ class OwnField(models.IntegerField):
         models.IntegerField(default=1),
         models.CharField(max_length=3),
         models.JSONField(default=dict),
-        models.ForeignKey("shop.Item", models.CASCADE, null=True),
-        models.ManyToManyField("shop.Item"),
+        models.ForeignKey("flights.Item", models.CASCADE, null=True),
+        models.ManyToManyField("flights.Item"),
     ],
 )
 def test_a_field_whose_rows_get_one_value_is_the_same_everywhere(field):
@@ -98,3 +98,16 @@ def test_one_operation_that_is_not_makes_its_migration_code():
         migrations.AddField("Item", "extra", models.IntegerField(default=1)),
         migrations.RunPython(code),
     )
+
+
+def test_code_of_an_app_that_is_only_shared_does_nothing_on_tenants():
+    run = [migrations.RunPython(code), migrations.RunSQL("SELECT 1")]
+    assert given(*run, app="tenants")
+    # Django's own operations ask the routers for each model.
+    assert not given(Own("Item", "extra", models.IntegerField(default=1)), app="tenants")
+    migration = Migration("0001", "tenants")
+    migration.operations = run
+    assert not runs_sql(migration, "abc")
+    migration = Migration("0001", "flights")
+    migration.operations = run
+    assert runs_sql(migration, "abc")
