@@ -163,13 +163,14 @@ class Command(RegistryCommand):
     def _conclude(self, results: list[MigrationResult], wanted: int, *, interrupted: bool) -> None:
         counts = Counter(result.outcome for result in results)
         not_begun = wanted - len(results)
-        self.output.data(
-            {
-                "counts": {outcome.value: counts[outcome] for outcome in MigrationOutcome},
-                "not_begun": not_begun,
-                "results": [asdict(result) for result in results],
-            }
-        )
+        if self.output.as_json:
+            self.output.data(
+                {
+                    "counts": {outcome.value: counts[outcome] for outcome in MigrationOutcome},
+                    "not_begun": not_begun,
+                    "results": [asdict(result) for result in results],
+                }
+            )
         summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in MigrationOutcome)
         self.output.text(f"{counted(wanted, 'tenant')}: {summary}, {not_begun} not begun.")
         if interrupted:

@@ -34,6 +34,7 @@ class Ledger:
     def __init__(self, run: MigrationRun, *, resumed: bool = False) -> None:
         self.run = run
         self._resumed = resumed
+        self._has_items = resumed
 
     @classmethod
     def begin(cls, target: MigrationTarget, tenants: int) -> "Ledger":
@@ -84,6 +85,7 @@ class Ledger:
 
     def expect(self, tenants: Iterable[Tenant]) -> None:
         """Note the tenants that have something to migrate, before anything is done."""
+        self._has_items = True
         items = [
             MigrationItem(run=self.run, tenant=tenant.name, shard=tenant.shard.name)
             for tenant in tenants
@@ -92,6 +94,8 @@ class Ledger:
 
     def record(self, results: Sequence[MigrationResult]) -> None:
         """Note what became of some tenants, in one transaction."""
+        if not self._has_items:
+            return
         now = timezone.now()
         wanted = {result.tenant: result for result in results}
         items = list(self.run.items.filter(tenant__in=wanted))
