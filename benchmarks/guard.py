@@ -17,10 +17,69 @@ from rich.table import Table
 
 from mtdd_router.server.statements import classify, look
 
-_WORDS: Final = (
-    *("template", "temporary", "attempt", "the", "order", "Anna;", "it's", "\\new", "&nbsp;"),
-    *("advisory", "note", "<b>sale</b>", "blue", "shirt", "size", "42", "delivered", "Monday,"),
-)
+_WORDS: Final = [
+    "the",
+    "template",
+    "of",
+    "this",
+    "order",
+    "was",
+    "an",
+    "attempt",
+    "and",
+    "we",
+    "delivered",
+    "the",
+    "blue",
+    "shirt",
+    "size",
+    "42",
+    "on",
+    "Monday",
+    "morning",
+    "to",
+    "her",
+    "old",
+    "address",
+    "near",
+    "the",
+    "river",
+    "where",
+    "nobody",
+    "was",
+    "at",
+    "home",
+    "so",
+    "please",
+    "send",
+    "it",
+    "again",
+    "next",
+    "week",
+    "or",
+    "tell",
+    "us",
+    "when",
+    "you",
+    "will",
+    "be",
+    "back",
+    "because",
+    "our",
+    "shop",
+    "cannot",
+    "keep",
+    "a",
+    "parcel",
+    "for",
+    "long",
+    "it's",
+    "\\new",
+    "<b>sale</b>",
+    "thanks",
+]
+# These make a second look necessary, at what is outside of constants.
+_AWKWARD: Final = ("Anna;", "&nbsp;", "advisory", "temporary")
 _USER: Final = (
     '"auth_user"."id", "auth_user"."password", "auth_user"."last_login", '
     '"auth_user"."is_superuser", "auth_user"."username", "auth_user"."first_name", '
@@ -44,6 +103,10 @@ class _Values:
 
     def text(self, words: int = 4) -> str:
         return Literal(" ".join(self._random.choices(_WORDS, k=words))).as_string()
+
+    def awkward(self, words: int = 4) -> str:
+        chosen = self._random.choices((*_WORDS, *_AWKWARD), k=words)
+        return Literal(" ".join([*chosen, self._random.choice(_AWKWARD)])).as_string()
 
     def time(self) -> str:
         return f"'2026-01-{self._random.randrange(10, 29)}T12:00:{self._random.random()}+00:00'"
@@ -94,10 +157,18 @@ _KINDS: Final[dict[str, tuple[int, Callable[[_Values], str]]]] = {
         ),
     ),
     "insert": (
-        8,
+        7,
         lambda v: (
             'INSERT INTO "shop_product" ("name", "template_name", "price", "description") '
             f"VALUES ({v.text()}, {v.text(1)}, {v.number()}, {v.text(60)}) "
+            'RETURNING "shop_product"."id"'
+        ),
+    ),
+    "insert, awkward": (
+        2,
+        lambda v: (
+            'INSERT INTO "shop_product" ("name", "template_name", "price", "description") '
+            f"VALUES ({v.text()}, {v.text(1)}, {v.number()}, {v.awkward(60)}) "
             'RETURNING "shop_product"."id"'
         ),
     ),
@@ -109,9 +180,16 @@ _KINDS: Final[dict[str, tuple[int, Callable[[_Values], str]]]] = {
         ),
     ),
     "update": (
-        10,
+        9,
         lambda v: (
             f'UPDATE "shop_product" SET "name" = {v.text()}, "attempts" = '
+            f'("shop_product"."attempts" + 1) WHERE "shop_product"."id" = {v.number()}'
+        ),
+    ),
+    "update, awkward": (
+        2,
+        lambda v: (
+            f'UPDATE "shop_product" SET "name" = {v.awkward()}, "attempts" = '
             f'("shop_product"."attempts" + 1) WHERE "shop_product"."id" = {v.number()}'
         ),
     ),

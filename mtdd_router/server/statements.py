@@ -76,9 +76,6 @@ _MARKERS: Final = (
     "set_config",
     "pg_settings",
     "advisory",
-    "pg_temp",
-    "to_xml",
-    "xmlschema",
     "ts_stat",
     "ts_rewrite",
     "dblink",
@@ -93,7 +90,6 @@ _TEMPORARY: Final = re.compile(r"temp(?:orary)?(?![a-z0-9_$])")
 _IN_NAMES: Final = frozenset('_$"')
 _OVERLAP: Final = max(map(len, _MARKERS)) - 1
 _HEAD_BYTES: Final = 64
-_SEARCHED_TAIL_BYTES: Final = 32
 _CACHED_BYTES: Final = 4096
 # The parser's trees are walked by recursion in C, for which a stack of 8 MiB is enough to
 # some 15,000 levels. PostgreSQL itself refuses what is nested so deeply.
@@ -256,12 +252,17 @@ def prepared_refusal(name: str) -> str:
 def _is_unmarked(statement: bytes) -> bool:
     """Whether no marker is in *statement*.
 
-    Programs send a statement again and again with other values at its end, so what was
+    Programs send a statement again and again with other values in its end, so what was
     found in its beginning is remembered.
     """
-    size = len(statement)
-    cut = (size - _SEARCHED_TAIL_BYTES) // _HEAD_BYTES * _HEAD_BYTES
-    if cut <= 0 or size > _CACHED_BYTES:
+    cut = statement.find(b" WHERE ", 0, _CACHED_BYTES)
+    if cut < 0:
+        cut = statement.find(b" VALUES ", 0, _CACHED_BYTES)
+    # The first constant, if that comes sooner.
+    constant = statement.find(b"'", 0, cut if cut > 0 else _CACHED_BYTES)
+    if constant > 0:
+        cut = constant
+    if cut < _HEAD_BYTES:
         return _lacks_markers(statement)
     return _head_lacks_markers(statement[:cut]) and _lacks_markers(statement[cut - _OVERLAP :])
 
@@ -288,7 +289,11 @@ def _has_no_marker(lowered: str) -> bool:
     for marker in _MARKERS:  # all() would take half as long again
         if marker in lowered:
             return False
+    if "xml" in lowered and ("to_xml" in lowered or "xmlschema" in lowered):
+        return False
     if "temp" in lowered:
+        if "pg_temp" in lowered:
+            return False
         for found in _TEMPORARY.finditer(lowered):
             before = lowered[found.start() - 1] if found.start() else ""
             if not (before.isalnum() or before in _IN_NAMES):
