@@ -17,67 +17,13 @@ from rich.table import Table
 
 from mtdd_router.server.statements import classify, look
 
-_WORDS: Final = [
-    "the",
-    "template",
-    "of",
-    "this",
-    "order",
-    "was",
-    "an",
-    "attempt",
-    "and",
-    "we",
-    "delivered",
-    "the",
-    "blue",
-    "shirt",
-    "size",
-    "42",
-    "on",
-    "Monday",
-    "morning",
-    "to",
-    "her",
-    "old",
-    "address",
-    "near",
-    "the",
-    "river",
-    "where",
-    "nobody",
-    "was",
-    "at",
-    "home",
-    "so",
-    "please",
-    "send",
-    "it",
-    "again",
-    "next",
-    "week",
-    "or",
-    "tell",
-    "us",
-    "when",
-    "you",
-    "will",
-    "be",
-    "back",
-    "because",
-    "our",
-    "shop",
-    "cannot",
-    "keep",
-    "a",
-    "parcel",
-    "for",
-    "long",
-    "it's",
-    "\\new",
-    "<b>sale</b>",
-    "thanks",
-]
+_TEXT: Final = """
+the template of this order was an attempt and we delivered the blue shirt size 42 on Monday
+morning to her old address near the river where nobody was at home so please send it again
+next week or tell us when you will be back because our shop cannot keep a parcel for long
+it's \\new <b>sale</b> thanks
+"""
+_WORDS: Final = tuple(_TEXT.split())
 # These make a second look necessary, at what is outside of constants.
 _AWKWARD: Final = ("Anna;", "&nbsp;", "advisory", "temporary")
 _USER: Final = (
