@@ -1,7 +1,9 @@
 """Changing the name or the state of a tenant that is whole.
 
 Invariants: the tenant's lock is held, what an interrupted operation left is completed
-first, and a change is made on the shard before it is recorded (see ``agreement``).
+before the change, and a change is made on the shard before it is recorded (see
+``agreement``). A change of state does not ask first whether anything was interrupted: the
+shard refuses it at an epoch that is not the registry's.
 """
 
 from collections.abc import Callable, Collection
