@@ -58,7 +58,7 @@ def record(tenant: Tenant, **changes: Unpack[Changes]) -> None:
                 **changes, updated_at=timezone.now()
             )
             if updated and changes.get("name", before) != before:
-                let_rest(before, tenant.pk)
+                let_rest(tenant)
             if updated:
                 _note(tenant, changes)
     except IntegrityError as exc:

@@ -5,11 +5,11 @@ is never one without the other; a change that spans registry and shard is writte
 registry's row. Details hold names and settings, never anything of a tenant's data.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import DEFAULT_DB_ALIAS
 from django.utils import timezone
@@ -18,7 +18,7 @@ from tenants.errors import EntryTooYoung
 from tenants.models import AuditEntry
 from tenants.services.operator import operator
 
-__all__ = ["KEPT_DAYS", "acting", "audit_entries", "expire_entries", "note"]
+__all__ = ["KEPT_DAYS", "acting", "audit_entries", "expire_entries", "note", "note_each"]
 
 KEPT_DAYS: Final = 90
 """How long an entry cannot be deleted; the migration tells PostgreSQL the same."""
@@ -49,12 +49,13 @@ def note(action: str, *, tenant: str = "", shard: str = "", **details: object) -
         shard: its name, likewise.
         details: what was asked for; values that JSON knows.
     """
-    AuditEntry.objects.using(DEFAULT_DB_ALIAS).create(
-        who=(_actor.get() or operator())[:_WHO_LENGTH],
-        action=action,
-        tenant=tenant,
-        shard=shard,
-        details=details,
+    _entry(action, tenant=tenant, shard=shard, details=details).save(using=DEFAULT_DB_ALIAS)
+
+
+def note_each(action: str, tenants: Iterable[str]) -> None:
+    """Write, as `note` does, that *action* is done to each of *tenants*."""
+    AuditEntry.objects.using(DEFAULT_DB_ALIAS).bulk_create(
+        [_entry(action, tenant=tenant) for tenant in tenants]
     )
 
 
@@ -77,6 +78,10 @@ def audit_entries(
     if since is not None:
         entries = entries.filter(at__gte=since)
     return list(entries[:limit] if limit else entries)
+
+
+def _entry(action: str, **what: Any) -> AuditEntry:
+    return AuditEntry(who=(_actor.get() or operator())[:_WHO_LENGTH], action=action, **what)
 
 
 def expire_entries(days: int) -> int:

@@ -5,7 +5,7 @@ Invariants: what was deleted by date is purged only where registry and shard agr
 it is deleted; a purge may stop at any step, and goes on when it is repeated.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,10 +23,10 @@ from tenants import signals
 from tenants.errors import OperationInterrupted, PlacementDisagreement, TenantBusy
 from tenants.models import Shard, Tenant
 from tenants.services.agreement import drop_leftovers, find_placement, record
-from tenants.services.audit import note
+from tenants.services.audit import note_each
 from tenants.services.changing import WHOLE, get_tenant, sentence, set_state, where
 from tenants.services.identity import admin_of
-from tenants.services.locks import tenant_lock
+from tenants.services.locks import busy, tenant_lock, tenant_locks
 from tenants.services.notifying import ask, tell
 from tenants.services.parallel import in_parallel
 from tenants.services.resting import let_rest
@@ -35,7 +35,6 @@ from tenants.services.routes import forget
 __all__ = [
     "PurgeOutcome",
     "PurgeResult",
-    "delete_row",
     "delete_tenant",
     "due_tenants",
     "finish_deletion",
@@ -48,6 +47,8 @@ __all__ = [
 # Dropping a large schema takes PostgreSQL its time.
 _DROP_TIMEOUT: Final = 300.0
 _PARALLEL: Final = 4
+# The registry is asked for so many at once.
+_TOGETHER: Final = 20
 
 
 class PurgeOutcome(StrEnum):
@@ -144,11 +145,15 @@ def purge_tenants(
     Raises:
         KeyboardInterrupt: after those at hand are finished.
     """
+    wanted = list(tenants)
+    together = max(1, min(_TOGETHER, len(wanted) // parallel))
+    batches = [wanted[start : start + together] for start in range(0, len(wanted), together)]
     results = []
-    with closing(in_parallel(tenants, _purge_due, parallel=parallel)) as done:
-        for result in done:
-            results.append(result)
-            on_result(result)
+    with closing(in_parallel(batches, _purge_batch, parallel=parallel)) as done:
+        for batch in done:
+            for result in batch:
+                results.append(result)
+                on_result(result)
     return results
 
 
@@ -158,6 +163,12 @@ def finish_deletion(tenant: Tenant, admin: ShardAdmin, placement: Placement | No
     Raises:
         OperationInterrupted: naming tenant and shard.
     """
+    _drop(tenant, admin, placement)
+    _delete_rows(tenant, rest=True)
+
+
+def _drop(tenant: Tenant, admin: ShardAdmin, placement: Placement | None) -> None:
+    """Do as `finish_deletion` does, but leave the row."""
     if tenant.state != TenantState.DELETING:
         known = placement.epoch if placement else 0
         record(tenant, state=TenantState.DELETING.value, epoch=max(tenant.epoch, known) + 1)
@@ -171,7 +182,6 @@ def finish_deletion(tenant: Tenant, admin: ShardAdmin, placement: Placement | No
             f"Deleting tenant {tenant.name!r} stopped half way on {where(tenant)}: "
             f"{sentence(exc)} It answers no more queries; repeat the command to complete it."
         ) from exc
-    delete_row(tenant, rest=True)
 
 
 def remove_unfinished(tenant: Tenant, admin: ShardAdmin, *, even_served: bool = False) -> None:
@@ -194,20 +204,21 @@ def remove_unfinished(tenant: Tenant, admin: ShardAdmin, *, even_served: bool = 
         admin.drop_namespace(placement.tenant)
     else:
         drop_leftovers(tenant, admin)
-    delete_row(tenant)
+    _delete_rows(tenant)
 
 
-def delete_row(tenant: Tenant, *, rest: bool = False) -> None:
-    """Delete the row of a tenant of which nothing is left on its shard.
+def _delete_rows(*tenants: Tenant, rest: bool = False) -> None:
+    """Delete the rows of tenants of which nothing is left on their shards.
 
-    *rest* lets its name rest: it was in use.
+    *rest* lets their names rest: they were in use.
     """
+    names = [tenant.name for tenant in tenants]
     with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
         if rest:
-            let_rest(tenant.name, tenant.pk)
-        note("purge tenant" if rest else "undo creation", tenant=tenant.name)
-        tenant.delete()
-    forget(tenant.name)
+            let_rest(*tenants)
+        note_each("purge tenant" if rest else "undo creation", names)
+        Tenant.objects.filter(pk__in=[tenant.pk for tenant in tenants]).delete()
+    forget(*names)
 
 
 def _is_due() -> Q:
@@ -221,26 +232,58 @@ def _undeleted(tenant: Tenant) -> TenantState:
     return TenantState(before if tenant.state == TenantState.DELETED else tenant.state)
 
 
-def _purge_due(tenant: Tenant) -> PurgeResult:
-    started = perf_counter()
-    outcome, error = PurgeOutcome.PURGED, ""
+def _purge_batch(batch: Sequence[Tenant]) -> list[PurgeResult]:
+    """Purge the tenants of *batch*, each by itself but for what the registry does."""
+    results: dict[str, PurgeResult] = {}
+    gone: list[Tenant] = []
+
+    def came(tenant: Tenant, outcome: PurgeOutcome, seconds: float = 0.0, error: str = "") -> None:
+        result = PurgeResult(tenant.name, tenant.shard.name, outcome, seconds, error)
+        results[tenant.name] = result
+
     try:
-        with tenant_lock(tenant.name):
-            _purge_if_due(tenant)
-        tell(signals.post_purge, tenant.name, tenant=tenant)
-    except (TenantBusy, TenantDoesNotExist) as exc:
-        outcome, error = PurgeOutcome.SKIPPED, str(exc)
+        with tenant_locks(tenant.name for tenant in batch) as held:
+            rows = Tenant.objects.select_related("shard").filter(
+                _is_due(), pk__in=[tenant.pk for tenant in batch]
+            )
+            due = {row.pk: row for row in rows}
+            for tenant in batch:
+                started = perf_counter()
+                try:
+                    row = _still_due(tenant, held, due)
+                    _drop_due(row)
+                except (TenantBusy, TenantDoesNotExist) as exc:
+                    came(tenant, PurgeOutcome.SKIPPED, perf_counter() - started, str(exc))
+                except (MTDDError, Error) as exc:
+                    came(tenant, PurgeOutcome.FAILED, perf_counter() - started, str(exc))
+                else:
+                    came(tenant, PurgeOutcome.PURGED, perf_counter() - started)
+                    gone.append(row)
+            if gone:
+                _delete_rows(*gone, rest=True)
     except (MTDDError, Error) as exc:
-        outcome, error = PurgeOutcome.FAILED, str(exc)
-    seconds = perf_counter() - started
-    return PurgeResult(tenant.name, tenant.shard.name, outcome, seconds, error)
+        for tenant in batch:
+            known = results.get(tenant.name)
+            if known is None or known.outcome is PurgeOutcome.PURGED:
+                came(tenant, PurgeOutcome.FAILED, error=str(exc))
+    else:
+        for row in gone:
+            tell(signals.post_purge, row.name, tenant=row)
+    return list(results.values())
 
 
-def _purge_if_due(tenant: Tenant) -> None:
-    """Purge a tenant, unless it was brought back, or is just being brought back."""
-    row = Tenant.objects.select_related("shard").filter(_is_due(), pk=tenant.pk).first()
+def _still_due(tenant: Tenant, held: frozenset[str], due: Mapping[int, Tenant]) -> Tenant:
+    """Return the row of *tenant*, unless it was brought back, or is just being brought back."""
+    if tenant.name not in held:
+        raise busy(tenant.name)
+    row = due.get(tenant.pk)
     if row is None or row.name != tenant.name:
         raise TenantDoesNotExist(f"Tenant {tenant.name!r} is not to be purged any more.")
+    return row
+
+
+def _drop_due(row: Tenant) -> None:
+    """Drop a tenant that is due, but for its row."""
     admin = admin_of(row.shard, timeout=_DROP_TIMEOUT)
     placement = find_placement(admin, row)
     if row.state == TenantState.DELETED and placement != row.placement():
@@ -249,4 +292,4 @@ def _purge_if_due(tenant: Tenant) -> None:
             "`manage.py check_shards --repair`."
         )
     ask(signals.pre_purge, row.name, tenant=row)
-    finish_deletion(row, admin, placement)
+    _drop(row, admin, placement)

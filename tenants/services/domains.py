@@ -66,7 +66,7 @@ def remove_domain(domain: str) -> TenantDomain:
         if row is None:
             raise DomainDoesNotExist(f"The domain {normal!r} is no tenant's; see list_domains.")
         # A process may go on taking it for this tenant by name.
-        let_rest(row.tenant.name, row.tenant.pk)
+        let_rest(row.tenant)
         note("remove domain", tenant=row.tenant.name, domain=normal)
         row.delete()
     domains.forget()

@@ -19,6 +19,7 @@ from mtdd_router.errors import RegistryUnavailable
 from tenants.errors import TenantBusy
 
 __all__ = [
+    "busy",
     "job_lock",
     "many_operations",
     "migration_run_lock",
@@ -54,13 +55,16 @@ def tenant_lock(*names: str) -> Iterator[None]:
             the operation's steps, and might undo them after the shard has done its part.
     """
     with tenant_locks(names) as held:
-        busy = sorted(set(names) - held)
-        if busy:
-            raise TenantBusy(
-                f"Another operation on tenant {busy[0]!r} is under way; "
-                "try again when it has ended."
-            )
+        if others := sorted(set(names) - held):
+            raise busy(others[0])
         yield
+
+
+def busy(name: str) -> TenantBusy:
+    """Return what tells that somebody else holds the lock of the tenant *name*."""
+    return TenantBusy(
+        f"Another operation on tenant {name!r} is under way; try again when it has ended."
+    )
 
 
 @contextmanager

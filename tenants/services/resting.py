@@ -16,15 +16,15 @@ from tenants.models import RestingName, Tenant
 __all__ = ["let_rest", "require_rested"]
 
 
-def let_rest(name: str, tenant_key: int) -> None:
-    """Keep *name*, in the transaction that takes it from its tenant, from any other tenant."""
+def let_rest(*tenants: Tenant) -> None:
+    """Keep the names of *tenants*, in the transaction that takes them, from any other tenant."""
     if not mtdd_settings.name_rest:
         return
     now = timezone.now()
     RestingName.objects.filter(until__lte=now).delete()
     until = now + timedelta(seconds=mtdd_settings.name_rest)
     RestingName.objects.bulk_create(
-        [RestingName(name=name, tenant_key=tenant_key, until=until)],
+        [RestingName(name=each.name, tenant_key=each.pk, until=until) for each in tenants],
         update_conflicts=True,
         unique_fields=["name"],
         update_fields=["tenant_key", "until"],

@@ -25,7 +25,7 @@ from tenants import signals
 from tenants.errors import MigrationFailed, OperationRefused
 from tenants.models import Shard, Tenant
 from tenants.services.identity import admin_of
-from tenants.services.locks import tenant_locks
+from tenants.services.locks import busy, tenant_locks
 from tenants.services.migrating.aliases import migrating_connection
 from tenants.services.migrating.differences import differences
 from tenants.services.migrating.executing import WholeExecutor
@@ -173,7 +173,7 @@ def standing(
         if name not in held:
             refused[name] = (
                 MigrationOutcome.FAILED,
-                f"Another operation on tenant {name!r} is under way; try again when it has ended.",
+                str(busy(name)),
             )
         elif state is None:
             refused[name] = (

@@ -185,6 +185,36 @@ def test_one_that_cannot_be_purged_does_not_stop_the_others(
     repair_everything()
 
 
+def test_those_that_are_purged_together_stand_for_themselves(
+    abc, tenant_factory, placements, settings
+):
+    settings.MTDD_NAME_REST = 60.0
+    for name in ("back", "busy", "half", "gone"):
+        tenant_factory(name, shard="shard1")
+    deleted = {name: services.delete_tenant(name) for name in sorted(names())}
+    _is_over()
+    due = services.due_tenants()
+    services.undelete_tenant("back")
+    half = deleted["half"]
+    ShardAdmin(half.shard.address).update_placement(
+        "half", expected_epoch=half.epoch, state=TenantState.ACTIVE, epoch=half.epoch + 1
+    )
+    with tenant_lock("busy"):
+        results = services.purge_tenants(due, parallel=1)
+    assert {result.tenant: result.outcome for result in results} == {
+        "abc": PurgeOutcome.PURGED,
+        "back": PurgeOutcome.SKIPPED,
+        "busy": PurgeOutcome.SKIPPED,
+        "gone": PurgeOutcome.PURGED,
+        "half": PurgeOutcome.FAILED,
+    }
+    assert names() == set(placements()) == {"back", "busy", "half"}
+    told = [entry.tenant for entry in services.audit_entries() if entry.action == "purge tenant"]
+    assert sorted(told) == ["abc", "gone"]
+    with pytest.raises(TenantAlreadyExists, match=r"MTDD_NAME_REST"):
+        services.create_tenant("gone")
+
+
 def test_two_who_purge_at_once_purge_each_once(tenant_factory, placements):
     for number in range(4):
         tenant_factory(f"t{number}")
