@@ -6,7 +6,6 @@ one transaction. A database cannot be made in one, so its placement comes first
 Nothing is dropped that does not carry the shard's mark.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
@@ -22,16 +21,15 @@ from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.postgres.startup import ConnectFailed
 from mtdd_router.server.script_parts import Home, SchemaDiffers, leaves_state, run_part
 from mtdd_router.server.spare_roles import SpareRoles
+from mtdd_router.server.tenant_databases import TenantDatabases
 from mtdd_router.server.tenant_logins import TenantLogins
-from mtdd_router.server.tenant_roles import AlreadyExists, NotPossible, TenantRoles
+from mtdd_router.server.tenant_roles import AlreadyExists, NotPossible, TenantRoles, not_ours
 from mtdd_router.types import Isolation, Placement, ScriptPart, TenantState
 
 __all__ = ["AlreadyExists", "Namespaces", "NotPossible"]
 
 _LOCK_TIMEOUT: Final = 5.0
 _BEGIN: Final = f"BEGIN; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'"
-# The first half of the keys of advisory locks on tenants' databases.
-_DATABASES_LOCK: Final = 0x6D746462
 # What there is of a schema and a role, and whether the role has rights to this database. The
 # mark of the schema's owner counts as well: a tenant may change the comments of what it owns.
 _THERE: Final = """
@@ -65,6 +63,7 @@ class Namespaces:
         self.mark = mark(shard_id)
         self._logins = logins
         self._roles = TenantRoles(connection, self.mark, logins)
+        self._databases = TenantDatabases(connection, self.mark)
         self._spares = SpareRoles(connection, self._roles)
         self._extension_schema = extension_schema
 
@@ -214,22 +213,14 @@ class Namespaces:
     # Create a database
 
     async def _create_database(self, placement: Placement) -> Placement:
-        if not await self._is(
-            "SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
-        ):
-            user = await self._value("SELECT current_user::text")
-            quoted = sql.Identifier(user or "").as_string()
-            raise NotPossible(
-                f"Role {quoted} may not create databases, which database isolation needs; "
-                f"run: ALTER ROLE {quoted} CREATEDB;"
-            )
-        async with self._alone_with(placement.namespace):
+        await self._databases.require_right_to_create()
+        async with self._databases.alone_with(placement.namespace):
             async with self.transaction():
                 stored = await self._place(placement, TenantState.CREATING)
                 if stored.state is not TenantState.CREATING:
                     return stored
                 await self._roles.make(stored.role, stored.isolation)
-            await self._make_database(stored)
+            await self._databases.make(stored)
             return await self._finish_database(placement, stored)
 
     async def _finish_database(self, placement: Placement, stored: Placement) -> Placement:
@@ -244,69 +235,6 @@ class Namespaces:
         if row is None:
             raise NotPossible(f"Tenant {stored.tenant!r} was changed while it was being created.")
         return placement_from_row(row)
-
-    @asynccontextmanager
-    async def _alone_with(self, database: str) -> AsyncIterator[None]:
-        """Let nobody else make or drop the database: no transaction can keep them from it."""
-        key = (_DATABASES_LOCK, database)
-        await self.connection.execute(
-            "SELECT pg_catalog.pg_advisory_lock(%s, pg_catalog.hashtext(%s))", key
-        )
-        yield
-        # An exception closes the connection, and ends the lock with it.
-        await self.connection.execute(
-            "SELECT pg_catalog.pg_advisory_unlock(%s, pg_catalog.hashtext(%s))", key
-        )
-
-    async def _make_database(self, placement: Placement) -> None:
-        database, role = sql.Identifier(placement.namespace), sql.Identifier(placement.role)
-        owner = await self._database_owner(placement.namespace)
-        if owner is None:
-            options = await self._database_options()
-            await self._run(
-                "CREATE DATABASE {} OWNER {} TEMPLATE template0 {}", database, role, options
-            )
-        elif owner != placement.role:
-            raise AlreadyExists(
-                f"Database {placement.namespace!r} exists and belongs to role {owner!r}; "
-                "give the tenant another namespace."
-            )
-        login = sql.Identifier(await self._value("SELECT current_user::text") or "")
-        async with self.connection.transaction():
-            await self._run("SET LOCAL ROLE {}", role)
-            await self._run("COMMENT ON DATABASE {} IS {}", database, sql.Literal(self.mark))
-            await self._run("REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
-            await self._run("GRANT CONNECT ON DATABASE {} TO {}", database, login)
-
-    async def _database_options(self) -> sql.Composable:
-        """Return the encoding and locale of this database: tenants sort alike everywhere."""
-        locale = "datlocale" if self.connection.info.server_version >= 170000 else "daticulocale"
-        cursor = await self.connection.execute(
-            "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype,"
-            f" datlocprovider::text, {locale}"
-            " FROM pg_catalog.pg_database WHERE datname = current_database()"
-        )
-        row = await cursor.fetchone()
-        assert row is not None
-        encoding, collate, ctype, provider, name = row
-        options: list[sql.Composable] = [
-            sql.SQL("ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(encoding, collate, ctype)
-        ]
-        if provider == "i":
-            options.append(sql.SQL("LOCALE_PROVIDER icu ICU_LOCALE {}").format(name))
-        elif provider == "b":
-            options.append(sql.SQL("LOCALE_PROVIDER builtin BUILTIN_LOCALE {}").format(name))
-        else:
-            options.append(sql.SQL("LOCALE_PROVIDER libc"))
-        return sql.SQL(" ").join(options)
-
-    async def _database_owner(self, name: str) -> str | None:
-        value: str | None = await self._value(
-            "SELECT pg_catalog.pg_get_userbyid(datdba)::text FROM pg_catalog.pg_database"
-            " WHERE datname = %s",
-            name,
-        )
-        return value
 
     # Drop
 
@@ -334,8 +262,8 @@ class Namespaces:
             await self._run_all(first)
             first = []
         if not in_schema:
-            async with self._alone_with(placement.namespace):
-                await self._drop_database(placement.namespace)
+            async with self._databases.alone_with(placement.namespace):
+                await self._databases.drop(placement.namespace)
         elif placement.isolation is Isolation.STRICT:
             await self._roles.shut(placement.role)
         with _in_use(f"Tenant {tenant!r}"):
@@ -361,10 +289,9 @@ class Namespaces:
                 f"{name!r} belongs to a tenant of this shard, or will; delete the tenant."
             )
         dropped = False
-        if (owner := await self._database_owner(name)) is not None:
-            await self._require_marked_database(name, owner)
-            async with self._alone_with(name):
-                await self._drop_database(name)
+        if await self._databases.owner(name) is not None:
+            async with self._databases.alone_with(name):
+                await self._databases.drop(name)
             dropped = True
         await self._roles.shut(name)
         async with self.transaction(f"{name!r}"):
@@ -380,20 +307,6 @@ class Namespaces:
         )
         return value
 
-    async def _require_marked_database(self, name: str, owner: str) -> None:
-        """Refuse what is not ours. The owner's mark counts: a tenant may change its comments."""
-        marked = await self._is(
-            "SELECT %s IN (pg_catalog.shobj_description(r.oid, 'pg_authid'),"
-            " pg_catalog.shobj_description(d.oid, 'pg_database'))"
-            " FROM pg_catalog.pg_database d, pg_catalog.pg_roles r"
-            " WHERE d.datname = %s AND r.rolname = %s",
-            self.mark,
-            name,
-            owner,
-        )
-        if not marked:
-            raise _not_ours("database", name)
-
     async def _drop_statements(self, schema: str | None, role: str) -> list[sql.Composable]:
         """Return what drops the schema and the role, as far as they are there.
 
@@ -407,7 +320,7 @@ class Namespaces:
         statements = []
         if owner is not None:
             if self.mark not in marks:
-                raise _not_ours("schema", schema)
+                raise not_ours("schema", schema)
             statements = [
                 sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner)),
                 sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema or "")),
@@ -415,7 +328,7 @@ class Namespaces:
             ]
         if role_comment is not None:
             if role_comment != self.mark:
-                raise _not_ours("role", role)
+                raise not_ours("role", role)
             name = sql.Identifier(role)
             statements += [
                 # Large objects and rights, which no schema holds.
@@ -428,45 +341,6 @@ class Namespaces:
                 statements += self._roles.shutting_out(role)
             statements.append(sql.SQL("DROP ROLE {}").format(name))
         return statements
-
-    async def _drop_database(self, name: str) -> None:
-        owner = await self._database_owner(name)
-        if owner is None:
-            return
-        await self._require_marked_database(name, owner)
-        await self._empty_database(name)
-        await self._run("SET ROLE {}", sql.Identifier(owner))
-        try:
-            await self._run("DROP DATABASE {}", sql.Identifier(name))
-        except pg_errors.ObjectInUse as exc:
-            raise NotPossible(f"Database {name!r} is in use; try again.") from exc
-        finally:
-            await self.connection.execute("RESET ROLE")
-
-    async def _empty_database(self, name: str) -> None:
-        """Wait for running statements, then end the idle connections to the database.
-
-        Raises:
-            NotPossible: if a transaction still runs after the lock timeout.
-        """
-        busy = (
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity"
-            " WHERE datname = %s AND state IS DISTINCT FROM 'idle'"
-            " AND backend_type = 'client backend')"
-        )
-        try:
-            async with asyncio.timeout(_LOCK_TIMEOUT):
-                while await self._is(busy, name):  # noqa: ASYNC110
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            raise NotPossible(
-                f"Database {name!r} is in use: a transaction still runs after {_LOCK_TIMEOUT:g} s."
-            ) from None
-        await self.connection.execute(
-            "SELECT pg_catalog.pg_terminate_backend(pid, 2000) FROM pg_catalog.pg_stat_activity"
-            " WHERE datname = %s AND usename = session_user",
-            [name],
-        )
 
     # Statements
 
@@ -499,10 +373,6 @@ class Namespaces:
         if statements:
             await self.connection.execute(sql.SQL("; ").join(statements))
 
-    async def _run(self, statement: str, *parts: sql.Composable) -> None:
-        # The statements are this module's own; names come in quoted.
-        await self.connection.execute(sql.SQL(statement).format(*parts))
-
     async def _value(self, query: str, *parameters: object) -> Any:
         cursor = await self.connection.execute(query.encode(), list(parameters) or None)
         row = await cursor.fetchone()
@@ -522,7 +392,3 @@ def _in_use(who: str) -> Iterator[None]:
             f"{who} is in use: a transaction still holds its tables after "
             f"{_LOCK_TIMEOUT:g} s; freeze the tenant, end the transaction, and try again."
         ) from exc
-
-
-def _not_ours(kind: str, name: str | None) -> NotPossible:
-    return NotPossible(f"The {kind} {name!r} was not made by this shard server; it is left alone.")

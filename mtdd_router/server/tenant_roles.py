@@ -16,7 +16,7 @@ from mtdd_router.server.control import AsyncConnection
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.types import Isolation
 
-__all__ = ["AlreadyExists", "NotPossible", "TenantRoles"]
+__all__ = ["AlreadyExists", "NotPossible", "TenantRoles", "not_ours"]
 
 _PATIENCE: Final = 5.0
 _GRANTS_HAVE_OPTIONS: Final = 160000
@@ -41,6 +41,11 @@ class AlreadyExists(Exception):
 
 class NotPossible(Exception):
     """The shard is not in a state that allows this."""
+
+
+def not_ours(kind: str, name: str | None) -> NotPossible:
+    """Return what tells that something does not carry the shard's mark."""
+    return NotPossible(f"The {kind} {name!r} was not made by this shard server; it is left alone.")
 
 
 class TenantRoles:
