@@ -171,12 +171,15 @@ class Stack:
             restarts = self._restarts.setdefault(str(server.log), _Restarts())
             if server.running or not restarts.allowed(now):
                 continue
-            restarts.note(now)
             self._report(
                 f"{_WHAT[type(server)]} of {server.name!r} has died; starting it again. "
                 f"See {server.log}."
             )
-            server.start()
+            try:
+                server.start()
+            finally:
+                # To start it may take long itself.
+                restarts.note(time.monotonic())
 
     def reset(self) -> None:
         """Delete the stack's data, ports and passwords.
