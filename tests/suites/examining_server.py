@@ -4,10 +4,10 @@ It refuses nothing. A suite's statements are an operator's, on whole databases; 
 `tests.suites.refusals`, which reads the notes.
 """
 
-import atexit
 import json
 import os
 import sys
+from multiprocessing import util
 from pathlib import Path
 from typing import Final
 
@@ -17,27 +17,35 @@ from mtdd_router.server.statements import ORDINARY, Statement, classify
 
 NOTES: Final = "MTDD_SUITE_NOTES"
 
-_seen: dict[str, int] = {"statements": 0, "ordinary": 0}
-_refused: dict[str, str] = {}
 
+class _Notes:
+    """What the worker process has seen; only it examines statements."""
 
-def _noting(statement: bytes) -> Statement:
-    known = classify(statement)
-    _seen["statements"] += 1
-    if known is ORDINARY:
-        _seen["ordinary"] += 1
-    elif known.refusal:
-        _refused.setdefault(statement.decode("utf-8", "replace"), known.refusal)
-    return known
+    def __init__(self) -> None:
+        self.statements = self.ordinary = 0
+        self.refused: dict[str, str] = {}
+        util.register_after_fork(self, _Notes._leave_at_exit)
 
+    def classify(self, statement: bytes) -> Statement:
+        known = classify(statement)
+        self.statements += 1
+        if known is ORDINARY:
+            self.ordinary += 1
+        elif known.refusal:
+            self.refused.setdefault(statement.decode("utf-8", "replace"), known.refusal)
+        return known
 
-def _leave() -> None:
-    Path(os.environ[NOTES]).write_text(json.dumps({**_seen, "refused": _refused}))
+    def _leave_at_exit(self) -> None:
+        # A process of multiprocessing's passes over what atexit knows.
+        util.Finalize(None, self._leave, exitpriority=0)
+
+    def _leave(self) -> None:
+        Path(os.environ[NOTES]).write_text(json.dumps(vars(self)))
 
 
 if __name__ == "__main__":
-    examination.classify = _noting  # type: ignore[attr-defined]
+    notes = _Notes()
+    examination.classify = notes.classify  # type: ignore[attr-defined]
     examination.look = lambda _: None  # type: ignore[attr-defined]
-    requests.classify = _noting  # type: ignore[attr-defined]
-    atexit.register(_leave)
+    requests.classify = notes.classify  # type: ignore[attr-defined]
     sys.exit(main())
