@@ -109,10 +109,13 @@ def _flat(found: Iterable[Operation]) -> Iterable[Operation]:
 
 
 def _is_kept_out(operation: Operation, app_label: str, alias: str) -> bool:
-    """Whether the routers keep code or SQL of an app that is only shared from the tenants."""
-    return isinstance(operation, operations.RunPython | operations.RunSQL) and not (
-        router.allow_migrate(alias, app_label, **operation.hints)
-    )
+    """Whether the routers keep code or SQL of an app that is only shared from the tenants.
+
+    A subclass of somebody else's may not ask them.
+    """
+    if type(operation) is operations.RunPython or type(operation) is operations.RunSQL:
+        return not router.allow_migrate(alias, app_label, **operation.hints)
+    return False
 
 
 def _needs_rows(operation: Operation) -> bool:
