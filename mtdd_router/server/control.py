@@ -23,7 +23,7 @@ from psycopg.pq.misc import PGnotify
 from mtdd_router.errors import ShardUnavailable
 from mtdd_router.server.logs import get_logger
 
-__all__ = ["AsyncConnection", "ControlConnection", "Watcher", "clean", "connect"]
+__all__ = ["AsyncConnection", "ControlConnection", "Watcher", "clean", "connect", "fetch_value"]
 
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -88,6 +88,13 @@ async def connect(dsn: str, limit: float) -> AsyncConnection:
         await connection.close()
         raise
     return connection
+
+
+async def fetch_value(connection: AsyncConnection, query: str, *parameters: object) -> Any:
+    """Return the first column of the first row, or None if there is no row."""
+    cursor = await connection.execute(query.encode(), list(parameters) or None)
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
 
 
 async def clean(connection: AsyncConnection) -> None:

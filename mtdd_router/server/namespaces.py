@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors as pg_errors
 from psycopg import sql
 
-from mtdd_router.server.control import AsyncConnection, clean
+from mtdd_router.server.control import AsyncConnection, clean, fetch_value
 from mtdd_router.server.identifiers import check_identifier, mark
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.postgres.startup import ConnectFailed
@@ -278,7 +278,8 @@ class Namespaces:
             NotPossible: if a placement names it, or it is not ours.
         """
         check_identifier("orphan", name)
-        if await self._is(
+        if await fetch_value(
+            self.connection,
             "SELECT EXISTS (SELECT FROM mtdd.placement WHERE namespace = %s OR role = %s)"
             " OR EXISTS (SELECT FROM mtdd.spare_role WHERE role = %s)",
             name,
@@ -300,7 +301,8 @@ class Namespaces:
         return dropped or bool(statements)
 
     async def _schema_owner(self, name: str) -> str | None:
-        value: str | None = await self._value(
+        value: str | None = await fetch_value(
+            self.connection,
             "SELECT pg_catalog.pg_get_userbyid(nspowner)::text FROM pg_catalog.pg_namespace"
             " WHERE nspname = %s",
             name,
@@ -372,14 +374,6 @@ class Namespaces:
         """Run *statements* at once."""
         if statements:
             await self.connection.execute(sql.SQL("; ").join(statements))
-
-    async def _value(self, query: str, *parameters: object) -> Any:
-        cursor = await self.connection.execute(query.encode(), list(parameters) or None)
-        row = await cursor.fetchone()
-        return None if row is None else row[0]
-
-    async def _is(self, query: str, *parameters: object) -> bool:
-        return bool(await self._value(query, *parameters))
 
 
 @contextmanager

@@ -7,12 +7,12 @@ or drops a database meanwhile; every step may be repeated, for none is in a tran
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 from psycopg import errors as pg_errors
 from psycopg import sql
 
-from mtdd_router.server.control import AsyncConnection
+from mtdd_router.server.control import AsyncConnection, fetch_value
 from mtdd_router.server.tenant_roles import AlreadyExists, NotPossible, not_ours
 from mtdd_router.types import Placement
 
@@ -41,10 +41,11 @@ class TenantDatabases:
         Raises:
             NotPossible: saying what lets it.
         """
-        if not await self._is(
-            "SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"
+        if not await fetch_value(
+            self._connection,
+            "SELECT rolcreatedb OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user",
         ):
-            user = await self._value("SELECT current_user::text")
+            user = await fetch_value(self._connection, "SELECT current_user::text")
             quoted = sql.Identifier(user or "").as_string()
             raise NotPossible(
                 f"Role {quoted} may not create databases, which database isolation needs; "
@@ -53,7 +54,8 @@ class TenantDatabases:
 
     async def owner(self, name: str) -> str | None:
         """Return whose the database is, or None if there is none of that name."""
-        value: str | None = await self._value(
+        value: str | None = await fetch_value(
+            self._connection,
             "SELECT pg_catalog.pg_get_userbyid(datdba)::text FROM pg_catalog.pg_database"
             " WHERE datname = %s",
             name,
@@ -93,7 +95,9 @@ class TenantDatabases:
                 f"Database {placement.namespace!r} exists and belongs to role {owner!r}; "
                 "give the tenant another namespace."
             )
-        login = sql.Identifier(await self._value("SELECT current_user::text") or "")
+        login = sql.Identifier(
+            await fetch_value(self._connection, "SELECT current_user::text") or ""
+        )
         async with self._connection.transaction():
             await self._run("SET LOCAL ROLE {}", role)
             await self._run("COMMENT ON DATABASE {} IS {}", database, sql.Literal(self._mark))
@@ -145,7 +149,8 @@ class TenantDatabases:
 
     async def _require_mark(self, name: str, owner: str) -> None:
         """Refuse what is not ours. The owner's mark counts: a tenant may change its comments."""
-        marked = await self._is(
+        marked = await fetch_value(
+            self._connection,
             "SELECT %s IN (pg_catalog.shobj_description(r.oid, 'pg_authid'),"
             " pg_catalog.shobj_description(d.oid, 'pg_database'))"
             " FROM pg_catalog.pg_database d, pg_catalog.pg_roles r"
@@ -170,7 +175,7 @@ class TenantDatabases:
         )
         try:
             async with asyncio.timeout(_PATIENCE):
-                while await self._is(busy, name):  # noqa: ASYNC110
+                while await fetch_value(self._connection, busy, name):  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise NotPossible(
@@ -185,11 +190,3 @@ class TenantDatabases:
     async def _run(self, statement: str, *parts: sql.Composable) -> None:
         # The statements are this module's own; names come in quoted.
         await self._connection.execute(sql.SQL(statement).format(*parts))
-
-    async def _value(self, query: str, *parameters: object) -> Any:
-        cursor = await self._connection.execute(query.encode(), list(parameters) or None)
-        row = await cursor.fetchone()
-        return None if row is None else row[0]
-
-    async def _is(self, query: str, *parameters: object) -> bool:
-        return bool(await self._value(query, *parameters))
