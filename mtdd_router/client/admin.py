@@ -81,9 +81,12 @@ class ShardAdmin:
     def create_namespace(self, placement: Placement) -> Placement:
         """Make the tenant's role, namespace and placement, all or nothing.
 
-        Returns the placement as stored: the shard may have given it another role.
+        Returns the placement as stored: the shard may have given it another role. Another
+        shard than the endpoint's refuses.
         """
-        request = admin_pb.CreateNamespaceRequest(placement=placement_message(placement))
+        request = admin_pb.CreateNamespaceRequest(
+            placement=placement_message(placement), shard_id=self._endpoint.shard_id
+        )
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
         return placement_from_message(answer.placement)
 
@@ -94,7 +97,9 @@ class ShardAdmin:
         to lead to, or *part* failed; then nothing was made.
         """
         request = admin_pb.CreateNamespaceRequest(
-            placement=placement_message(placement), part=part_message(part)
+            placement=placement_message(placement),
+            part=part_message(part),
+            shard_id=self._endpoint.shard_id,
         )
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
         return None if answer.differs else placement_from_message(answer.placement)

@@ -166,6 +166,11 @@ class ShardAdminService:
         """Make a tenant's role, namespace and placement."""
         tenant = request.placement.tenant
         async with self._call("CreateNamespace", tenant, context, alone=True) as namespaces:
+            if request.shard_id and request.shard_id != str(namespaces.shard_id):
+                raise NotPossible(
+                    f"Another shard is meant, {request.shard_id}; this one is "
+                    f"{namespaces.shard_id}."
+                )
             placement = placement_from_message(request.placement)
             validate_tenant_name(placement.tenant)
             if placement.state not in (TenantState.CREATING, TenantState.ACTIVE):

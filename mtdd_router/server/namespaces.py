@@ -60,6 +60,7 @@ class Namespaces:
         extension_schema: str,
     ) -> None:
         self.connection = connection
+        self.shard_id = shard_id
         self.mark = mark(shard_id)
         self._logins = logins
         self._roles = TenantRoles(connection, self.mark, logins)

@@ -40,6 +40,7 @@ __all__ = [
     "finish_deletion",
     "purge_tenant",
     "purge_tenants",
+    "remove_unbegun",
     "remove_unfinished",
     "undelete_tenant",
 ]
@@ -204,6 +205,11 @@ def remove_unfinished(tenant: Tenant, admin: ShardAdmin, *, even_served: bool = 
         admin.drop_namespace(placement.tenant)
     else:
         drop_leftovers(tenant, admin)
+    _delete_rows(tenant)
+
+
+def remove_unbegun(tenant: Tenant) -> None:
+    """Remove a tenant from here of which its shard has not heard."""
     _delete_rows(tenant)
 
 

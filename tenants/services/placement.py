@@ -1,6 +1,8 @@
 """Where a new tenant goes, and what its namespace is called."""
 
 import secrets
+from math import inf
+from time import monotonic
 from typing import Final
 
 from django.db.models import Count
@@ -10,10 +12,13 @@ from tenants.errors import NoShardAvailable, ShardRegistryError
 from tenants.models import Shard
 from tenants.services.shards import get_shard, identify_as
 
-__all__ = ["choose_shard", "new_namespace", "require_shard"]
+__all__ = ["choose_shard", "distrust", "new_namespace", "require_shard"]
 
 _NAME_IN_NAMESPACE: Final = 40
 _PROBE_TIMEOUT: Final = 2.0
+# For so many seconds a shard that has answered is not asked again.
+_TRUSTED_SECONDS: Final = 5.0
+_answered: Final[dict[tuple[int, str], float]] = {}
 
 
 def new_namespace(tenant: str) -> str:
@@ -27,7 +32,7 @@ def new_namespace(tenant: str) -> str:
 
 
 def choose_shard() -> Shard:
-    """Return the least loaded shard that accepts tenants and answers.
+    """Return the least loaded shard that accepts tenants and answers, or has just now.
 
     The load is that with the new tenant, by weight; of equals, the first by name.
 
@@ -41,7 +46,7 @@ def choose_shard() -> Shard:
     reasons = []
     for shard in by_load:
         try:
-            identify_as(shard, timeout=_PROBE_TIMEOUT)
+            _require_answer(shard)
         except (ShardError, ShardRegistryError) as exc:
             reasons.append(str(exc))
         else:
@@ -59,7 +64,7 @@ def choose_shard() -> Shard:
 
 
 def require_shard(name: str) -> Shard:
-    """Return the shard of that *name*, if it takes tenants and answers.
+    """Return the shard of that *name*, if it takes tenants and answers, or has just now.
 
     Raises:
         ShardNotRegistered, NoShardAvailable, ShardIdentityChanged, NotAShardServer,
@@ -71,5 +76,24 @@ def require_shard(name: str) -> Shard:
             f"Shard {name!r} accepts no new tenants; let it with "
             f"`manage.py edit_shard {name} --accept`."
         )
-    identify_as(shard, timeout=_PROBE_TIMEOUT)
+    _require_answer(shard)
     return shard
+
+
+def distrust(shard: Shard) -> None:
+    """Ask *shard* again before it is next used: it could not be reached."""
+    _answered.pop(_trusted(shard), None)
+
+
+def _require_answer(shard: Shard) -> None:
+    """Ask *shard* who it is, unless this process heard that just now.
+
+    Nothing is made on a wrong one: who makes something names the shard that is meant.
+    """
+    if _answered.get(_trusted(shard), -inf) + _TRUSTED_SECONDS < monotonic():
+        identify_as(shard, timeout=_PROBE_TIMEOUT)
+        _answered[_trusted(shard)] = monotonic()
+
+
+def _trusted(shard: Shard) -> tuple[int, str]:
+    return shard.pk, shard.address

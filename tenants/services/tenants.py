@@ -19,7 +19,6 @@ from mtdd_router.errors import MTDDError
 from mtdd_router.types import Isolation, Placement, TenantState
 from tenants import signals
 from tenants.errors import (
-    NoShardAvailable,
     OperationInterrupted,
     ProvisioningFailed,
     ShardNotRegistered,
@@ -36,12 +35,12 @@ from tenants.services.changing import (
     settle,
     where,
 )
-from tenants.services.deletion import remove_unfinished
+from tenants.services.deletion import remove_unbegun, remove_unfinished
 from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
-from tenants.services.migrating.newcomers import make_newcomer
+from tenants.services.migrating.newcomers import NotBegun, beginning, make_newcomer
 from tenants.services.notifying import ask, tell, write_initial_data
-from tenants.services.placement import choose_shard, new_namespace, require_shard
+from tenants.services.placement import choose_shard, distrust, new_namespace, require_shard
 from tenants.services.redirects import keep_name, require_free_name
 from tenants.services.routes import forget
 
@@ -86,12 +85,11 @@ def create_tenant(
     validate_new_name(name)
     with tenant_lock(name):
         require_free_name(name)
-        chosen = choose_shard() if shard is None else require_shard(shard)
-        ask(signals.pre_create, name, shard=chosen.name, isolation=isolation)
-        tenant = _insert(name, chosen, isolation)
-        admin = admin_of(chosen)
-        served = _provision(tenant, admin)
-        activate(tenant, admin, migrated=True, served=served)
+        try:
+            tenant = _create(name, shard, isolation)
+        except NotBegun:
+            # The shard answered a moment ago. Now it is asked, and another one taken if it may.
+            tenant = _create(name, shard, isolation)
     tell(signals.post_create, name, tenant=tenant)
     return tenant
 
@@ -111,8 +109,13 @@ def filled_tenant(name: str, shard: str | None, isolation: Isolation) -> Iterato
     tenant = _insert(name, chosen, isolation)
     admin = admin_of(chosen)
     try:
-        adopt_role(tenant, admin.create_namespace(tenant.placement()))
+        with beginning():
+            stored = admin.create_namespace(tenant.placement())
+        adopt_role(tenant, stored)
         yield tenant
+    except NotBegun:
+        _undo_unbegun(tenant)
+        raise
     # Also Ctrl-C must not leave half a tenant, if that can be helped.
     except BaseException as exc:
         _undo(tenant, admin, exc)
@@ -197,27 +200,38 @@ def activate(
         ) from exc
 
 
+def _create(name: str, shard: str | None, isolation: Isolation) -> Tenant:
+    """Make the tenant of which nothing is there, and whose lock is held.
+
+    Raises: as `create_tenant`; NotBegun, also if the shard has answered before.
+    """
+    chosen = choose_shard() if shard is None else require_shard(shard)
+    ask(signals.pre_create, name, shard=chosen.name, isolation=isolation)
+    tenant = _insert(name, chosen, isolation)
+    admin = admin_of(chosen)
+    served = _provision(tenant, admin)
+    activate(tenant, admin, migrated=True, served=served)
+    return tenant
+
+
 def _insert(name: str, shard: Shard, isolation: Isolation) -> Tenant:
     namespace = new_namespace(name)
     try:
         with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
-            # Against the removal of the shard at the same moment.
-            locked = Shard.objects.select_for_update(no_key=True).get(pk=shard.pk)
-            if not locked.accepts_tenants:
-                raise NoShardAvailable(f"Shard {shard.name!r} has just ceased to accept tenants.")
             tenant = Tenant.objects.create(
                 name=name,
-                shard=locked,
+                shard=shard,
                 isolation=isolation.value,
                 namespace=namespace,
                 role=namespace,
                 epoch=1,
                 state=TenantState.CREATING.value,
             )
-            note("create tenant", tenant=name, shard=locked.name, isolation=isolation.value)
-    except Shard.DoesNotExist:
-        raise ShardNotRegistered(f"Shard {shard.name!r} has just been removed.") from None
+            note("create tenant", tenant=name, shard=shard.name, isolation=isolation.value)
     except IntegrityError as exc:
+        # Whoever removes a shard locks its row, for which this transaction's end has waited.
+        if not Shard.objects.filter(pk=shard.pk).exists():
+            raise ShardNotRegistered(f"Shard {shard.name!r} has just been removed.") from None
         raise TenantAlreadyExists(f"A tenant {name!r} already exists.") from exc
     forget(name)
     return tenant
@@ -236,11 +250,20 @@ def _provision(tenant: Tenant, admin: ShardAdmin) -> bool:
     try:
         in_one = make_newcomer(tenant, placement, admin)
         write_initial_data(tenant)
+    except NotBegun:
+        _undo_unbegun(tenant)
+        raise
     # Also Ctrl-C must not leave half a tenant, if that can be helped.
     except BaseException as exc:
         _undo(tenant, admin, exc)
         raise
     return in_one and complete
+
+
+def _undo_unbegun(tenant: Tenant) -> None:
+    """Remove the tenant of which its shard has not heard."""
+    distrust(tenant.shard)
+    remove_unbegun(tenant)
 
 
 def _undo(tenant: Tenant, admin: ShardAdmin, cause: BaseException) -> None:

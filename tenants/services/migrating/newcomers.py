@@ -7,6 +7,8 @@ back, and left to Django; of tenants made with their schema, the first in each m
 each shard is compared, for what could make a difference there is the shard's, not theirs.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
 from time import monotonic
@@ -15,6 +17,7 @@ from typing import Final
 from django.core.signals import setting_changed
 
 from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.errors import ShardUnreachable
 from mtdd_router.types import Isolation, Placement
 from tenants.models import Tenant
 from tenants.services.agreement import adopt_role
@@ -24,10 +27,14 @@ from tenants.services.migrating.recipes import Recipe
 from tenants.services.migrating.signals import number_of_receivers
 from tenants.services.migrating.single import run_django
 
-__all__ = ["make_newcomer"]
+__all__ = ["NotBegun", "beginning", "make_newcomer"]
 
 _Key = tuple[object, str]
 _COMPARED_SECONDS: Final = 60.0
+
+
+class NotBegun(ShardUnreachable):
+    """The shard has not heard of the new tenant."""
 
 
 class _Recipes:
@@ -75,6 +82,15 @@ _known: Final = _Recipes()
 setting_changed.connect(_known.forget)
 
 
+@contextmanager
+def beginning() -> Iterator[None]:
+    """Tell that nothing is there yet if the shard cannot be reached."""
+    try:
+        yield
+    except ShardUnreachable as exc:
+        raise NotBegun(str(exc)) from exc
+
+
 def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bool:
     """Make the namespace of *tenant*, with all migrations applied; the caller holds its lock.
 
@@ -87,6 +103,7 @@ def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bo
         Whether it was made so; otherwise it has the placement of its row.
 
     Raises:
+        NotBegun: if the shard cannot be reached.
         MigrationFailed: naming the tenant; it may be half way.
         ShardError: if the shard fails; it may be half way.
     """
@@ -96,12 +113,16 @@ def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bo
     if script is not None:
         if not _known.is_to_compare(key):
             script = replace(script, fingerprint="")
-        if (stored := admin.create_filled(placement, script)) is not None:
+        with beginning():
+            stored = admin.create_filled(placement, script)
+        if stored is not None:
             adopt_role(tenant, stored)
             _known.keep(key, recipe)
             return True
         recipe = None
-    adopt_role(tenant, admin.create_namespace(tenant.placement()))
+    with beginning():
+        stored = admin.create_namespace(tenant.placement())
+    adopt_role(tenant, stored)
     limits = Limits()
     if recipe is not None and apply_to_new(tenant, recipe, admin, limits):
         _known.keep(key, recipe)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -14,10 +14,12 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.client.endpoint import Endpoint
 from mtdd_router.errors import ShardRefused
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
-from mtdd_router.types import Isolation, Placement, TenantState
+from mtdd_router.types import Isolation, Placement, ScriptPart, TenantState
 from tests.databases import drop_database
+from tests.integration.server.running import RunningServer
 
 NewPlacement = Callable[..., Placement]
 
@@ -72,6 +74,20 @@ def test_a_namespace_is_made_with_its_role_and_placement(
     assert exists(postgres, placement) == (True, False, True)
     assert admin.placements().placements == {"abc": placement}
     as_tenant(postgres, placement, "CREATE TABLE things (id int)")
+
+
+def test_nothing_is_made_on_another_shard_than_the_one_that_is_meant(
+    admin: ShardAdmin, shared_server: RunningServer, new_placement: NewPlacement
+) -> None:
+    shard_id = admin.info().shard_id
+    there = ShardAdmin(endpoint=Endpoint(shared_server.address, shard_id=str(uuid4())))
+    part = ScriptPart(("CREATE TABLE things (id int)",))
+    for make in (there.create_namespace, lambda placement: there.create_filled(placement, part)):
+        with pytest.raises(ShardRefused, match=f"Another shard is meant.* this one is {shard_id}"):
+            make(new_placement("abc"))
+        assert not admin.placements(orphans=True).placements
+    meant = ShardAdmin(endpoint=Endpoint(shared_server.address, shard_id=shard_id))
+    assert meant.create_namespace(new_placement("abc")).tenant == "abc"
 
 
 def test_making_it_again_is_harmless(admin: ShardAdmin, new_placement: NewPlacement) -> None:

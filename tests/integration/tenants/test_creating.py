@@ -16,7 +16,7 @@ from mtdd_router.errors import (
     TenantDoesNotExist,
 )
 from mtdd_router.types import Isolation, Placement, TenantState
-from tenants import services
+from tenants import services, signals
 from tenants.errors import (
     NoShardAvailable,
     OperationInterrupted,
@@ -59,7 +59,8 @@ def test_what_costs_users_time_takes_few_calls(registered_shards, monkeypatch):
     monkeypatch.setattr(ShardAdmin, "_call", counted)
     services.create_tenant("second", shard="shard1")
     # The shard is asked who it is; all that Django's migrations do is one script.
-    assert calls == ["GetInfo", "CreateNamespace"]
+    # All that Django's migrations do is one script.
+    assert calls == ["CreateNamespace"]
     calls.clear()
     services.delete_tenant("second")
     assert calls == ["UpdatePlacement"]
@@ -205,21 +206,28 @@ def test_a_tenant_whose_migrations_fail_leaves_nothing(registered_shards, placem
     assert works(services.create_tenant("abc").name)
 
 
-def test_a_tenant_created_while_its_shard_dies_is_named_and_repairable(
-    spare_shard, spare_server, monkeypatch
-):
-    from tenants.services import tenants as module
+def test_a_shard_that_died_a_moment_ago_is_passed_over_or_named(registered_shards, spare_server):
+    services.register_shard("spare", spare_server.address, weight=100)
+    assert services.create_tenant("abc").shard.name == "spare"
+    kill(spare_server)
+    assert services.create_tenant("xyz").shard.name != "spare"
+    assert works("xyz")
+    with pytest.raises(ShardUnavailable, match=rf"{spare_server.address}.*'spare'"):
+        services.create_tenant("other", shard="spare")
+    assert names() == {"abc", "xyz"}
 
-    migrate = module.make_newcomer
 
-    def kill_then_migrate(*arguments):
+def test_a_tenant_created_while_its_shard_dies_is_named_and_repairable(spare_shard, spare_server):
+    def kill_it(**_: object) -> None:
         kill(spare_server)
-        return migrate(*arguments)
+        raise ShardUnavailable
 
-    monkeypatch.setattr(module, "make_newcomer", kill_then_migrate)
-    with pytest.raises(OperationInterrupted, match=r"'abc'.*'spare'.*check_shards --repair"):
-        services.create_tenant("abc")
-    monkeypatch.undo()
+    signals.initial_data.connect(kill_it)
+    try:
+        with pytest.raises(OperationInterrupted, match=r"'abc'.*'spare'.*check_shards --repair"):
+            services.create_tenant("abc")
+    finally:
+        signals.initial_data.disconnect(kill_it)
     assert services.get_tenant("abc").state == TenantState.CREATING
     (report,) = services.check_shards(repair=True)
     assert [finding.kind for finding in report.findings] == ["shard unreachable"]
