@@ -46,7 +46,6 @@ if TYPE_CHECKING:
         tenant_lock,
     )
     from mtdd_router.middleware import TenantMiddleware
-    from mtdd_router.models import TenantModel
     from mtdd_router.routers import TenantRouter
     from mtdd_router.rows import row_key
     from mtdd_router.threads import TenantThread, TenantThreadPoolExecutor
@@ -72,7 +71,6 @@ __all__ = [
     "TenantError",
     "TenantLocked",
     "TenantMiddleware",
-    "TenantModel",
     "TenantRequired",
     "TenantRouter",
     "TenantThread",
@@ -93,7 +91,6 @@ __all__ = [
 _LAZY: Final = {
     "TenantConnectionMiddleware": "mtdd_router.asgi",
     "TenantMiddleware": "mtdd_router.middleware",
-    "TenantModel": "mtdd_router.models",
     "TenantRouter": "mtdd_router.routers",
     "TenantThread": "mtdd_router.threads",
     "TenantThreadPoolExecutor": "mtdd_router.threads",

@@ -1,7 +1,8 @@
 """``.mtdd()`` on the managers of every tenant app, third-party ones included.
 
 Invariants: Django's classes and the models' source stay as they are; each manager
-*instance* of a tenant app's model gets a generated subclass of its own class.
+*instance* of a tenant app's model gets a generated subclass of its own class, and the
+model an equality that knows tenants.
 Migrations see no difference: ``deconstruct()`` gives the original path, and such a
 manager equals its plain twin both ways. Historical models of migrations, and models
 of other apps, are left alone. The setting MTDD_TENANT_MANAGERS, read once at start,
@@ -19,6 +20,7 @@ from django.db.models.manager import BaseManager, Manager
 from django.db.models.signals import class_prepared
 
 from mtdd_router.conf import mtdd_settings
+from mtdd_router.equality import give_equality
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.generated import give_role, plain_class, tenant_class
 from mtdd_router.owners import learn_callers, owner_of_call
@@ -114,7 +116,7 @@ class TenantManager(BaseManager[M]):
 
 
 def install(models: Iterable[type[Model]]) -> None:
-    """Give the managers of *models* their ``.mtdd()``.
+    """Give the managers of *models* their ``.mtdd()``, and rows of two tenants their difference.
 
     Raises:
         ConfigurationError: naming the model, if a subclass of its manager cannot be made.
@@ -131,6 +133,7 @@ def install(models: Iterable[type[Model]]) -> None:
             ) from exc
     for model, _ in plan:
         give_descriptors(model)
+        give_equality(model)
 
 
 def is_wanted(model: type[Model]) -> bool:

@@ -5,14 +5,19 @@ import pickle
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.apps import apps
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
 from django.db import models
-from django.db.migrations.state import ModelState
+from django.db.migrations.state import ModelState, ProjectState
 from django.db.models import Case, Exists, Q, Value, When
 from django.test.utils import isolate_apps
 from django.utils.functional import SimpleLazyObject
 
-from mtdd_router import CrossTenantError, TenantModel, row_key, tenant_context
+from mtdd_router import CrossTenantError, row_key, tenant_context
+from mtdd_router.equality import give_equality
 from mtdd_router.owners import FUNCTIONS, find_function
 from mtdd_router.rows import alias_of, aliases_in, refuse_others
 from mtdd_router.writes import check_saved
@@ -20,7 +25,7 @@ from tenants.models import Shard
 
 with isolate_apps("demo.flights"):
 
-    class Shelf(TenantModel):
+    class Shelf(models.Model):
         class Meta:
             app_label = "flights"
 
@@ -29,10 +34,24 @@ with isolate_apps("demo.flights"):
             app_label = "flights"
             proxy = True
 
-    class KnownUser(TenantModel, User):
+    class Version(models.Model):
+        number = models.IntegerField(default=1)
+
         class Meta:
             app_label = "flights"
-            proxy = True
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Version) and self.number == other.number
+
+        __hash__ = models.Model.__hash__
+
+    class Draft(Version):
+        class Meta:
+            app_label = "flights"
+
+
+for each in (Shelf, TopShelf, Version, Draft):
+    give_equality(each)
 
 
 def of(alias: str | None, model: type[models.Model] = Shelf, **values: Any) -> Any:
@@ -71,15 +90,30 @@ class TestEquality:
         with pytest.raises(TypeError, match="unhashable"):
             hash(of("abc", pk=None))
 
-    def test_of_models_of_others_is_djangos(self) -> None:
-        """They are not changed; so a key is what tells their rows apart."""
-        assert of("abc", User) == of("xyz", User)
+    @pytest.mark.parametrize("model", [User, Group, Permission, ContentType, Session, LogEntry])
+    def test_knows_tenants_for_models_of_others(self, model: Any) -> None:
+        assert of("abc", model) == of("abc", model)
+        assert of("abc", model) != of("xyz", model)
+        assert of("abc", model) != of("default", model)
+        assert of(None, model) == of("abc", model)
+        assert len({of("abc", model), of("xyz", model), of("default", model)}) == 3
+
+    def test_is_djangos_for_what_all_tenants_share(self) -> None:
+        assert Shard.__eq__ is models.Model.__eq__
+        assert models.Model.__eq__.__module__ == "django.db.models.base"
+
+    @pytest.mark.parametrize("model", [Version, Draft])
+    def test_is_the_models_own_if_it_has_one(self, model: Any) -> None:
+        assert of("abc", model, number=2) == of("xyz", model, number=2)
+
+    def test_of_historical_models_is_djangos(self) -> None:
+        state = ProjectState.from_apps(apps)
+        assert state.apps.get_model("auth", "User").__eq__ is models.Model.__eq__
+
+    def test_has_a_key_for_those_who_want_one(self) -> None:
         assert row_key(of("abc", User)) != row_key(of("xyz", User))
         assert row_key(of("abc", User)) == row_key(of("abc", User)) == ("abc", "auth.User", 1)
         assert row_key(of("abc", TopShelf)) == row_key(of("abc"))
-        assert of("abc", KnownUser) != of("xyz", KnownUser)
-        assert of("abc", User) != of("xyz", KnownUser)
-        assert of("abc", User) == of("abc", KnownUser)
         with pytest.raises(TypeError):
             row_key(of("abc", User, pk=None))
 
