@@ -28,12 +28,19 @@ from django.db.models import F  # noqa: E402
 
 from mtdd_router import tenant_context  # noqa: E402
 from mtdd_router.context import current_tenant  # noqa: E402
+from mtdd_router.directory import directory  # noqa: E402
 from tests.apps.storm.models import Counter, Entry  # noqa: E402
+
+ROWS = 10
+ACTIONS_OF_A_REQUEST = 8
+# How often the next work is another tenant's.
+CHANGES = 0.25
 
 path, number, seconds, threads, tasks, *tenants = sys.argv[1:]
 journal = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 keys = itertools.count(int(number) << 32)
 end = time.monotonic() + float(seconds)
+written: dict[str, int] = {}
 
 
 class Undone(Exception):
@@ -62,17 +69,28 @@ def begun(tenant: str, *, keep: bool = True) -> Iterator[int]:
         note("undone", key, tenant)
     else:
         note("done" if keep else "undone", key, tenant)
+        if keep:
+            written[tenant] = key
 
 
 def read(tenant: str) -> None:
-    require(tenant, list(Entry.objects.mtdd(tenant).order_by("-id")[:20]))
+    require(tenant, list(Entry.objects.mtdd(tenant).order_by("-id")[:ROWS]))
 
 
 def read_in_context(tenant: str) -> None:
     with tenant_context(tenant):
-        late = Entry.objects.filter(key__gte=0)[:20]
+        late = Entry.objects.filter(key__gte=0)[:ROWS]
     # Evaluated after the block, beside whatever else this thread does.
     require(tenant, list(late))
+
+
+def read_back(tenant: str) -> None:
+    """Read what this process was the last to write there."""
+    if (key := written.get(tenant)) is not None:
+        found = list(Entry.objects.mtdd(tenant).filter(key=key))
+        require(tenant, found)
+        if len(found) != 1:
+            note("wrong", f"{len(found)} rows in {tenant} with the key {key}")
 
 
 def where(tenant: str) -> None:
@@ -101,7 +119,7 @@ def write_two(tenant: str) -> None:
 
 def write_many(tenant: str) -> None:
     with contextlib.ExitStack() as stack:
-        several = [stack.enter_context(begun(tenant)) for _ in range(5)]
+        several = [stack.enter_context(begun(tenant)) for _ in range(16)]
         Entry.objects.using(tenant).bulk_create([Entry(tenant=tenant, key=key) for key in several])
 
 
@@ -170,12 +188,13 @@ def be_cancelled(tenant: str) -> None:
 
 
 WORKS: dict[Callable[[str], None], int] = {
-    read: 30,
+    read: 15,
+    read_back: 20,
     read_in_context: 10,
     where: 10,
     write: 20,
     write_two: 4,
-    write_many: 4,
+    write_many: 8,
     write_and_undo: 4,
     fail_in_a_savepoint: 2,
     add: 6,
@@ -185,26 +204,38 @@ WORKS: dict[Callable[[str], None], int] = {
 }
 
 
-def work() -> None:
+def stroll() -> Iterator[str]:
+    """Yield tenants without end, one often several times in a row."""
+    while True:
+        tenant = random.choice(tenants)
+        yield tenant
+        while random.random() > CHANGES:
+            yield tenant
+
+
+def work(tenant: str) -> None:
     (action,) = random.choices(list(WORKS), WORKS.values())
     try:
-        action(random.choice(tenants))
+        action(tenant)
     except Error as exc:
         note("error", action.__name__, str(exc).replace("\n", " "))
+    connections["default"].close()
     if (left := current_tenant()) is not None:
         note("wrong", f"tenant {left} stayed in the context after {action.__name__}")
 
 
 def run_thread() -> None:
     try:
-        while time.monotonic() < end:
-            work()
+        for tenant in stroll():
+            work(tenant)
+            if time.monotonic() > end:
+                break
     finally:
         connections.close_all()
 
 
 async def aread(tenant: str) -> None:
-    require(tenant, [entry async for entry in Entry.objects.using(tenant).order_by("-id")[:20]])
+    require(tenant, [entry async for entry in Entry.objects.using(tenant).order_by("-id")[:ROWS]])
 
 
 async def awrite(tenant: str) -> None:
@@ -218,21 +249,27 @@ async def ahandle(tenant: str) -> None:
         await asyncio.sleep(random.uniform(0, 0.002))
         with begun(tenant) as key:
             await sync_to_async(Entry.objects.create)(tenant=tenant, key=key)
-        require(tenant, [entry async for entry in Entry.objects.order_by("-id")[:20]])
+        require(tenant, [entry async for entry in Entry.objects.order_by("-id")[:ROWS]])
+
+
+async def awork(tenant: str) -> None:
+    action = random.choice((aread, awrite, ahandle))
+    try:
+        limit = random.choice((None, None, None, random.uniform(0, 0.05)))
+        await asyncio.wait_for(action(tenant), limit)
+    except TimeoutError:
+        note("error", action.__name__, "given up")
+    except Error as exc:
+        note("error", action.__name__, str(exc).replace("\n", " "))
 
 
 async def run_task() -> None:
     while time.monotonic() < end:
-        action = random.choice((aread, awrite, ahandle))
         # As a request: threads of its own, which are closed with it.
         async with ThreadSensitiveContext():
             try:
-                limit = random.choice((None, None, None, random.uniform(0, 0.05)))
-                await asyncio.wait_for(action(random.choice(tenants)), limit)
-            except TimeoutError:
-                note("error", action.__name__, "given up")
-            except Error as exc:
-                note("error", action.__name__, str(exc).replace("\n", " "))
+                for tenant in itertools.islice(stroll(), ACTIONS_OF_A_REQUEST):
+                    await awork(tenant)
             finally:
                 await sync_to_async(connections.close_all)()
 
@@ -241,6 +278,9 @@ async def run_tasks() -> None:
     await asyncio.gather(*(run_task() for _ in range(int(tasks))))
 
 
+# Nobody keeps a connection to the registry, which allows fewer than there are threads.
+directory.preload()
+connections.close_all()
 everybody = [threading.Thread(target=run_thread) for _ in range(int(threads))]
 for thread in everybody:
     thread.start()
