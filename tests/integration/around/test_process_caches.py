@@ -114,6 +114,10 @@ def test_the_log_of_the_admin_names_the_tenants_own_objects() -> None:
     for name in TENANTS:
         with tenant_context(name):
             assert LogEntry.objects.get().get_edited_object().name == f"of {name}"
+    abc, xyz = (LogEntry.objects.using(name).get() for name in TENANTS)
+    with tenant_context("xyz"):
+        assert abc.get_edited_object().name == "of abc"
+    assert xyz.get_edited_object().name == "of xyz"
 
 
 def test_cleaning_up_sessions_is_for_the_tenant_named() -> None:
