@@ -113,10 +113,11 @@ def rage(folder: Path, environment: Mapping[str, str], tenants: list[Tenant], en
             cwd=ROOT,
         )
 
+    longest = max(3.0, (end - time.monotonic()) / 6)
     lasting = [start(THREADS, TASKS) for _ in range(PROCESSES)]
     while time.monotonic() < end - 3.0:
         with start(4, 4) as victim:
-            time.sleep(random.uniform(1.5, 6.0))
+            time.sleep(random.uniform(1.5, longest))
             victim.kill()
     for process in lasting:
         assert process.wait(end - time.monotonic() + PATIENCE) == 0

@@ -16,7 +16,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import django
 
@@ -32,9 +32,11 @@ from mtdd_router.directory import directory  # noqa: E402
 from tests.apps.storm.models import Counter, Entry  # noqa: E402
 
 ROWS = 10
-ACTIONS_OF_A_REQUEST = 8
+ACTIONS_OF_A_REQUEST = 12
 # How often the next work is another tenant's.
-CHANGES = 0.25
+CHANGES = 0.15
+# For so many seconds at most does a request wait for something else between two works.
+IDLE = 2.0
 
 path, number, seconds, threads, tasks, *tenants = sys.argv[1:]
 journal = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -48,8 +50,13 @@ class Undone(Exception):
 
 
 def note(*words: object) -> None:
+    note_all([words])
+
+
+def note_all(lines: Iterable[Iterable[object]]) -> None:
     # In one call, so that lines of several threads never mix.
-    os.write(journal, (" ".join(map(str, words)) + "\n").encode())
+    text = "".join(" ".join(map(str, words)) + "\n" for words in lines)
+    os.write(journal, text.encode())
 
 
 def require(tenant: str, entries: list[Entry]) -> None:
@@ -60,17 +67,17 @@ def require(tenant: str, entries: list[Entry]) -> None:
 
 
 @contextlib.contextmanager
-def begun(tenant: str, *, keep: bool = True) -> Iterator[int]:
-    key = next(keys)
-    note("begun", key, tenant)
+def begun(tenant: str, number: int = 1) -> Iterator[list[int]]:
+    """Give keys for so many rows, which become done or undone together."""
+    several = list(itertools.islice(keys, number))
+    note_all(("begun", key, tenant) for key in several)
     try:
-        yield key
+        yield several
     except Undone:
-        note("undone", key, tenant)
+        note_all(("undone", key, tenant) for key in several)
     else:
-        note("done" if keep else "undone", key, tenant)
-        if keep:
-            written[tenant] = key
+        note_all(("done", key, tenant) for key in several)
+        written[tenant] = several[-1]
 
 
 def read(tenant: str) -> None:
@@ -107,30 +114,29 @@ def where(tenant: str) -> None:
 
 
 def write(tenant: str) -> None:
-    with begun(tenant) as key:
+    with begun(tenant) as (key,):
         Entry.objects.using(tenant).create(tenant=tenant, key=key)
 
 
 def write_two(tenant: str) -> None:
-    with begun(tenant) as one, begun(tenant) as two, transaction.atomic(using=tenant):
+    with begun(tenant, 2) as (one, two), transaction.atomic(using=tenant):
         Entry.objects.using(tenant).create(tenant=tenant, key=one)
         Entry.objects.using(tenant).create(tenant=tenant, key=two)
 
 
 def write_many(tenant: str) -> None:
-    with contextlib.ExitStack() as stack:
-        several = [stack.enter_context(begun(tenant)) for _ in range(16)]
+    with begun(tenant, 16) as several:
         Entry.objects.using(tenant).bulk_create([Entry(tenant=tenant, key=key) for key in several])
 
 
 def write_and_undo(tenant: str) -> None:
-    with begun(tenant) as key, transaction.atomic(using=tenant):
+    with begun(tenant) as (key,), transaction.atomic(using=tenant):
         Entry.objects.using(tenant).create(tenant=tenant, key=key)
         raise Undone
 
 
 def fail_in_a_savepoint(tenant: str) -> None:
-    with begun(tenant) as kept, transaction.atomic(using=tenant):
+    with begun(tenant) as (kept,), transaction.atomic(using=tenant):
         Entry.objects.using(tenant).create(tenant=tenant, key=kept)
         with contextlib.suppress(DatabaseError), transaction.atomic(using=tenant):
             with connections[tenant].cursor() as cursor:
@@ -239,7 +245,7 @@ async def aread(tenant: str) -> None:
 
 
 async def awrite(tenant: str) -> None:
-    with begun(tenant) as key:
+    with begun(tenant) as (key,):
         await Entry.objects.mtdd(tenant).acreate(tenant=tenant, key=key)
 
 
@@ -247,7 +253,7 @@ async def ahandle(tenant: str) -> None:
     """What a view does: the tenant is in the context, across threads and waiting."""
     with tenant_context(tenant):
         await asyncio.sleep(random.uniform(0, 0.002))
-        with begun(tenant) as key:
+        with begun(tenant) as (key,):
             await sync_to_async(Entry.objects.create)(tenant=tenant, key=key)
         require(tenant, [entry async for entry in Entry.objects.order_by("-id")[:ROWS]])
 
@@ -270,6 +276,7 @@ async def run_task() -> None:
             try:
                 for tenant in itertools.islice(stroll(), ACTIONS_OF_A_REQUEST):
                     await awork(tenant)
+                    await asyncio.sleep(random.uniform(0, IDLE))
             finally:
                 await sync_to_async(connections.close_all)()
 
