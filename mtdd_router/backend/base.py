@@ -54,6 +54,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
     client_class = DatabaseClient
     introspection_class = DatabaseIntrospection
     ops_class = DatabaseOperations
+    _ensuring = False
 
     def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
         super().__init__(settings_dict, alias)
@@ -122,12 +123,22 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
         """Open the connection unless it is; Django's tests forbid that here.
 
         Called for each statement: it is Django's own that looks for a running event loop.
+        Tests put something else in its place, which may come back here.
         """
-        if self.connection is not None or not self.tenant:
-            super().ensure_connection()
+        if self._ensuring:
+            if self.connection is None and not self.in_atomic_block:
+                with self.wrap_database_errors:
+                    self.connect()
             return
-        with opening(self.alias):
-            super().ensure_connection()
+        self._ensuring = True
+        try:
+            if self.connection is not None or not self.tenant:
+                super().ensure_connection()
+                return
+            with opening(self.alias):
+                super().ensure_connection()
+        finally:
+            self._ensuring = False
 
     @async_unsafe
     def connect(self) -> None:

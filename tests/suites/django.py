@@ -39,6 +39,7 @@ DATABASE_LABELS: Final = (
     "queries",
     "schema",
     "select_for_update",
+    "test_utils",
     "timezones",
     "transaction_hooks",
     "transactions",

@@ -21,6 +21,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     r"^CreateFunction ": "a body of code that the server cannot examine; a migration's",
     r"^CreateForeign(Server|Table) ": "leads out of the database; a superuser's",
     r"^CreateSchema ": "a tenant has one schema",
+    r"^it cannot be parsed: INVALID SQL": "PostgreSQL cannot parse it either",
 }
 
 

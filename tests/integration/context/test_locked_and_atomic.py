@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
-from django.db import connections
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import AsyncClient, Client
 
 from mtdd_router import TenantLocked, TenantMiddleware, tenant_context
@@ -85,6 +87,21 @@ def groups(tenant: str) -> list[str]:
 
 def write(path: str, client: Client | None = None) -> Any:
     return (client or Client(raise_request_exception=False)).get(path)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_what_stands_in_for_djangos_opening_may_come_back_to_ours(opened: bool) -> None:
+    connection = connections["abc"]
+    connection.close()
+    ours = connection.ensure_connection
+    if opened:
+        ours()
+    with mock.patch.object(BaseDatabaseWrapper, "ensure_connection", side_effect=ours) as stand_in:
+        assert groups("abc") == []
+        with transaction.atomic(using="abc"):
+            Group.objects.using("abc").create(name="works")
+    assert stand_in.called
+    assert groups("abc") == ["works"]
 
 
 def test_without_the_setting_a_view_is_no_transaction() -> None:
