@@ -139,7 +139,11 @@ class Exchange:
                 return b""
         if data[0] == _QUERY:
             statement = data[5:-1]
-            if not self._in_transaction and (local := self._answer_locally(statement)):
+            if (
+                not self._in_transaction
+                and (self._begin or statement[:5] == b"BEGIN")
+                and (local := self._answer_locally(statement))
+            ):
                 return local
             request = pb.SessionRequest(statement=statement, begin=self._begin)
         elif data[0] in _COPY:
@@ -240,7 +244,7 @@ class Exchange:
             if (tag := _ENDINGS.get(statement)) is not None:
                 self._begin = ""
                 return command_complete(tag) + ready_for_query(b"I")
-        elif statement[:5] == b"BEGIN" and is_begin(statement) and not self.pinned:
+        elif is_begin(statement) and not self.pinned:
             self._begin = statement.decode()
             return command_complete(b"BEGIN") + ready_for_query(b"T")
         return b""
@@ -258,19 +262,19 @@ class Exchange:
         self._pool = sessions_of(location.endpoint)
         self._context = location.context(self._settings)
 
-    def _permit(self, request: pb.SessionRequest) -> None:
+    def _forbid(self, request: pb.SessionRequest, why: errors.MTDDError) -> None:
         """Refuse what the running work may not do, also on a session that it holds already."""
-        try:
-            self.permit()
-        except errors.MTDDError as exc:
-            if request.statement == b"ROLLBACK":
-                return  # The way out of what was begun before.
-            if self._copying:
-                self._break(exc)
-            self._fail(exc, "42501")
+        if request.statement == b"ROLLBACK":
+            return  # The way out of what was begun before.
+        if self._copying:
+            self._break(why)
+        self._fail(why, "42501")
 
     def _send(self, request: pb.SessionRequest) -> None:
-        self._permit(request)
+        try:
+            self._locator.permit()
+        except errors.MTDDError as exc:
+            self._forbid(request, exc)
         session = self._session
         if session is None:
             try:

@@ -68,20 +68,20 @@ class Connection(psycopg.Connection[Row]):
         self._attach(self._loopback)
         self._shut = False
 
-    @property
-    def pgconn(self) -> pq.abc.PGconn:
-        """Libpq's end of the loopback."""
+    def __getattr__(self, name: str) -> Any:
+        """Find libpq's end of the loopback again, where there is no ``pgconn``.
+
+        psycopg keeps it as an attribute, and asks for it often. It is taken away while
+        the connection is parked or closed, and when the process has forked.
+        """
+        if name != "pgconn" or "_loopback" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         link = self._loopback
         if link is None:
             return self._unpark()
         if link.inherited:
             return self._after_fork()
         return link.pgconn
-
-    @pgconn.setter
-    def pgconn(self, value: pq.abc.PGconn) -> None:
-        # psycopg sets what it was given.
-        pass
 
     def _attach(self, link: loopback.Loopback) -> None:
         link.pgconn.notice_handler = self._notice_handler_of_psycopg
@@ -91,8 +91,18 @@ class Connection(psycopg.Connection[Row]):
             if (connection := myself()) is not None:
                 connection.receive_notify(arrived)
 
+        def forked() -> None:
+            if (connection := myself()) is not None:
+                connection.detach()
+
         link.pgconn.notify_handler = notify
+        link.when_forked = forked
+        self.pgconn = link.pgconn
         _loopbacks.keep(self)
+
+    def detach(self) -> None:
+        """Look for libpq's end anew when it is needed next."""
+        self.__dict__.pop("pgconn", None)
 
     def fileno(self) -> int:
         """Return a descriptor, which never becomes readable by itself; so use ``notifies``.
@@ -352,6 +362,7 @@ class Connection(psycopg.Connection[Row]):
             self._exchange.disown()
         self._exchange.close()
         _loopbacks.forget(self)
+        self.detach()
         link, self._loopback = self._loopback, _closed_loopback()
         self._shut = True
         if link is not None and not link.inherited:
@@ -367,7 +378,11 @@ class Connection(psycopg.Connection[Row]):
         link = self._loopback
         if link is None:
             return True
-        if self.busy or not link.reusable or not self._clean(link):
+        if self.busy:
+            return False
+        self.detach()
+        if not link.reusable or not self._clean(link):
+            self.pgconn = link.pgconn
             return False
         self._loopback = None
         loopback.give_back(link)

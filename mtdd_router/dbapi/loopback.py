@@ -17,7 +17,7 @@ import socket
 import sys
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import psycopg
@@ -51,14 +51,26 @@ class Loopback:
         pgconn: libpq's end.
         peer: the socket of the other end.
         inherited: it belongs to the process that this one was forked from.
+        hung_up: the far end is closed, which libpq only has to read yet.
+        when_forked: is called in a child process.
     """
 
-    __slots__ = ("__weakref__", "_parameters", "database", "inherited", "peer", "pgconn")
+    __slots__ = (
+        "__weakref__",
+        "_parameters",
+        "database",
+        "hung_up",
+        "inherited",
+        "peer",
+        "pgconn",
+        "when_forked",
+    )
 
     def __init__(self, database: str, parameters: Mapping[str, str]) -> None:
         self.database = database
         self._parameters = dict(parameters)
-        self.inherited = False
+        self.inherited = self.hung_up = False
+        self.when_forked: Callable[[], None] | None = None
         # A fresh folder each time: no state to keep, no race with another thread or a fork.
         with (
             socket_folder() as folder,
@@ -149,17 +161,13 @@ class Loopback:
 
     def hang_up(self) -> None:
         """Close the far end, as a server does that goes away."""
+        self.hung_up = True
         self.peer.close()
-
-    @property
-    def hung_up(self) -> bool:
-        """Whether the far end is closed: libpq only has to read that yet."""
-        return self.peer.fileno() < 0
 
     def close(self) -> None:
         """Close both ends."""
         self.pgconn.finish()
-        self.peer.close()
+        self.hang_up()
 
     def __del__(self) -> None:
         if hasattr(self, "peer"):
@@ -171,7 +179,7 @@ class Loopback:
         other.close()
         with dead, contextlib.suppress(psycopg.OperationalError):
             os.dup2(dead.fileno(), self.pgconn.socket)
-        self.peer.close()
+        self.hang_up()
 
     @property
     def reusable(self) -> bool:
@@ -201,6 +209,7 @@ def borrow(database: str, parameters: Mapping[str, str]) -> Loopback:
 def give_back(loopback: Loopback) -> None:
     """Take back a loopback; it is closed if anything might still use it."""
     loopback.pgconn.notice_handler = loopback.pgconn.notify_handler = None
+    loopback.when_forked = None
     if loopback.reusable and sum(map(len, list(_free.values()))) < _KEPT:
         loopback.forget()
         _free.setdefault(loopback.database, deque()).append(loopback)
@@ -222,6 +231,8 @@ def _forked() -> None:
     for link in list(_alive):
         link.inherited = True
         link.cut()
+        if link.when_forked is not None:
+            link.when_forked()
 
 
 atexit.register(_close_free)

@@ -11,11 +11,20 @@ from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.server.peers import Peer
 from mtdd_router.wire.status import StatusCode
 
-__all__ = ["Call", "CallContext", "CallRefused", "Metadata", "Method", "SessionCall"]
+__all__ = ["Call", "CallContext", "CallRefused", "Metadata", "Method", "SessionCall", "Taker"]
 
 Metadata = Iterable[tuple[str, str | bytes]]
 Request_co = TypeVar("Request_co", bound=Message, covariant=True)
 Response_contra = TypeVar("Response_contra", bound=Message, contravariant=True)
+
+
+Done = Callable[[Any], None]
+Taker = Callable[[Any, Done], bool]
+"""Takes a request at once and returns True, or leaves it to ``read``.
+
+What it has taken is done when it calls ``Done``: with the response, which is then sent, or
+with None, and then ``read`` returns the request after all.
+"""
 
 
 class CallRefused(Exception):
@@ -63,6 +72,12 @@ class Call(Protocol[Request_co, Response_contra]):
 
     async def write(self, response: Response_contra) -> None:
         """Send *response*; returns late if the client does not read."""
+
+    def offer_to(self, taker: Taker) -> None:
+        """Ask *taker*, from now on, about requests that arrive while ``read`` waits.
+
+        That spares the wake-ups of a task. It need not be asked about any.
+        """
 
 
 SessionCall = Call[pb.SessionRequest, pb.SessionResponse]

@@ -22,7 +22,7 @@ from mtdd_router.server.targets import Refused, Resolved, error
 from mtdd_router.wire import frontend
 from mtdd_router.wire.backend import error_fields
 
-__all__ = ["SwitchFailed", "check_switch", "refuse", "send"]
+__all__ = ["SwitchFailed", "check_switch", "refuse", "send", "send_at_once"]
 
 # A statement that fails whatever else is true.
 _FAILURE: Final = frontend.simple_query(b"REFUSED")
@@ -82,11 +82,16 @@ async def refuse(backend: Backend | None, resolved: Resolved, refusal: str) -> N
     raise Refused(error(pb.REASON_STATEMENT_REFUSED, message))
 
 
-async def _send_statement(
-    backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
-) -> None:
-    text = request.statement
-    begin = request.begin
+def send_at_once(
+    backend: Backend, resolved: Resolved, begin: str, text: bytes, known: Statement
+) -> bool:
+    """Send a statement, and all that must come before it, in one flush; return whether it may be.
+
+    Nothing is sent if it may not.
+
+    Raises:
+        ConnectionLost: if the connection is known to be lost.
+    """
     switched = backend.profile is resolved.profile
     if switched and not begin:
         backend.send(frontend.simple_query(text), syncs=1)
@@ -96,14 +101,22 @@ async def _send_statement(
         before, commands = backend.start_switch(resolved.profile)
         backend.send(before + one_statement(text), syncs=1, prelude=commands)
     else:
-        if not switched:
-            await _switch(backend, resolved)
-        if not begin:
-            backend.send(frontend.simple_query(text), syncs=1)
-        elif known.fusable:
-            await _send_statement(backend, resolved, request, known)
-        else:
-            await _begin_then(backend, begin, text)
+        return False
+    return True
+
+
+async def _send_statement(
+    backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
+) -> None:
+    text, begin = request.statement, request.begin
+    if send_at_once(backend, resolved, begin, text, known):
+        return
+    if backend.profile is not resolved.profile:
+        await _switch(backend, resolved)
+    if not begin or known.fusable:
+        send_at_once(backend, resolved, begin, text, known)
+    else:
+        await _begin_then(backend, begin, text)
 
 
 async def _begin_then(backend: Backend, begin: str, text: bytes) -> None:

@@ -17,19 +17,20 @@ from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.server.requests import batch_statement
 from mtdd_router.server.statements import ORDINARY, Statement, classify, look
 
-__all__ = ["examine", "examined", "is_long"]
+__all__ = ["LONG_BYTES", "examine", "examined", "is_long"]
 
-_LONG_BYTES: Final = 16_384
+LONG_BYTES: Final = 16_384
+"""More may take long to examine."""
 # Enough for what is nested as deeply as is let through, also where threads have less.
 _STACK_BYTES: Final = 16 << 20
 
 
 def is_long(request: pb.SessionRequest) -> bool:
     """Whether examining the request may take long."""
-    if len(request.statement) > _LONG_BYTES:
+    if len(request.statement) > LONG_BYTES:
         return True
     # A batch's parameters are not examined, but nor are they parsed in vain.
-    return request.HasField("batch") and request.batch.ByteSize() > _LONG_BYTES
+    return request.HasField("batch") and request.batch.ByteSize() > LONG_BYTES
 
 
 def examine(request: pb.SessionRequest) -> Statement:

@@ -12,7 +12,7 @@ import grpc
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.server import session as one
-from mtdd_router.server.calls import CallRefused, Metadata
+from mtdd_router.server.calls import CallRefused, Metadata, Taker
 from mtdd_router.server.execute import execute
 from mtdd_router.server.peers import Peer, RelayedPeers
 from mtdd_router.server.sessions import Sessions
@@ -150,6 +150,9 @@ class _GrpcCall:
     async def read(self) -> pb.SessionRequest | None:
         request = await self._context.read()
         return None if request is grpc.aio.EOF else request
+
+    def offer_to(self, taker: Taker) -> None:
+        """Let ``read`` have all of them: gRPC's server has woken the task already."""
 
 
 def _metadata(context: Context) -> Metadata:

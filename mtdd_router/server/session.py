@@ -10,32 +10,50 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_service_pb2 as service_pb
 from mtdd_router.server.auth import Grant
-from mtdd_router.server.dispatch import SwitchFailed, check_switch, refuse, send
-from mtdd_router.server.examination import examine, examined, is_long
+from mtdd_router.server.dispatch import (
+    SwitchFailed,
+    check_switch,
+    refuse,
+    send,
+    send_at_once,
+)
+from mtdd_router.server.examination import LONG_BYTES, examine, examined, is_long
 from mtdd_router.server.leftovers import Leftovers
 from mtdd_router.server.logs import get_logger, log_session_statement
 from mtdd_router.server.outcomes import SessionOutcome
 from mtdd_router.server.pool import Backend, BackendPool, DatabaseUnavailable, PoolExhausted
 from mtdd_router.server.postgres.connection import ConnectionLost
 from mtdd_router.server.read_only import refusal_of
-from mtdd_router.server.statements import ORDINARY, Statement
+from mtdd_router.server.statements import ORDINARY, Statement, look
 from mtdd_router.server.targets import Refused, Resolved, Targets, error
 from mtdd_router.wire import frontend
 from mtdd_router.wire.begin import is_begin
 from mtdd_router.wire.reasons import LOST
 
-__all__ = ["Session"]
+__all__ = ["Done", "Session"]
 
 _log = get_logger(__name__)
 
 _SETTLE_SECONDS: Final = 5.0
 
 Write = Callable[[pb.SessionResponse], Awaitable[None]]
+Done = Callable[[pb.SessionResponse | None], None]
+
+
+class _Started(NamedTuple):
+    """A request that ``start`` has sent."""
+
+    request: pb.SessionRequest
+    backend: Backend
+    resolved: Resolved
+    statement: Statement
+    done: Done
+    error: Exception | None = None
 
 
 class Session:
@@ -80,6 +98,8 @@ class Session:
         self._running = False
         self._copying = False
         self._whole = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._started: _Started | None = None
         self._opened_at = self._loop.time()
         self._logs_requests = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
         self.requests = self.stretch = 0
@@ -106,24 +126,70 @@ class Session:
         """Whether nothing runs, and nothing would be lost with the session."""
         return not self._running and self._backend is None
 
+    def start(self, request: pb.SessionRequest, done: Done) -> bool:
+        """Send an ordinary statement at once; return whether it was, or is left to ``handle``.
+
+        Args:
+            request: the next request, while nothing runs.
+            done: called with the answer, or with None if ``handle`` is to go on with *request*.
+        """
+        text, begin, held = request.statement, request.begin, self._backend
+        if (
+            not text
+            or len(text) > LONG_BYTES
+            or self._running
+            or self._logs_requests
+            or (statement := look(text)) is None
+            or (begin and not is_begin(begin.encode()))
+            or (resolved := self._known(request)) is None
+            or resolved.read_only
+        ):
+            return False
+        if held is None:
+            backend = self._pool.take(resolved.profile)
+            if backend is None:
+                return False
+        elif held.batch_open or held.lost is not None:
+            return False
+        else:
+            backend = held
+        backend.hears = resolved.hears
+        if not send_at_once(backend, resolved, begin, text, statement):
+            if held is None:
+                self._pool.release(backend)
+            return False
+        self._note_request(request)
+        if request.HasField("context"):
+            self._context = request.context
+        self._resolved = resolved
+        self._backend = backend
+        self._whole = statement.fusable or text == b"COMMIT"
+        self._started = _Started(request, backend, resolved, statement, done)
+        backend.heard = self._heard
+        self._limit(request)
+        return True
+
     async def handle(self, request: pb.SessionRequest, write: Write) -> None:
         """Run *request* and write its answer.
 
         Errors of PostgreSQL and refusals are written; nothing is raised but
         cancellation, after which the session is only good for ``end``.
         """
-        self.requests += 1
-        self.stretch = 1 if self._backend is None else self.stretch + 1
-        self._outcome.serial = request.serial
-        self._outcome.outcome = service_pb.OUTCOME_RUNNING
-        self._running = True
-        started = self._loop.time() if self._logs_requests else 0.0
+        started, self._started = self._started, None
+        if started is None:
+            self._note_request(request)
+        begun = self._loop.time() if self._logs_requests else 0.0
         try:
-            await self._run(request, write)
+            if started is None:
+                await self._run(request, write)
+            else:
+                await self._go_on(started, write)
         except Refused as exc:
             self._outcome.outcome = service_pb.OUTCOME_FAILED
             held = self._backend is not None
             await write(pb.SessionResponse(complete=True, error=exc.error, pinned=held))
+        except SwitchFailed as exc:
+            await self._not_switched(exc, write)
         except ConnectionLost as exc:
             await self._lost(exc, write)
         except Exception:
@@ -136,13 +202,12 @@ class Session:
                 self._pool.discard(backend)
             raise
         finally:
-            self._running = False
-            self.idle_since = self._loop.time()
+            self._note_done()
             if self._logs_requests:
                 log_session_statement(
                     tenant=self._tenant,
                     session=self.session_id,
-                    duration_ms=(self._loop.time() - started) * 1000,
+                    duration_ms=(self._loop.time() - begun) * 1000,
                 )
 
     async def cancel(self, serial: int) -> bool:
@@ -156,7 +221,9 @@ class Session:
     async def end(self) -> None:
         """Leave: roll back, clean or close the backend connection, and log."""
         backend, self._backend = self._backend, None
+        self._unlimit()
         if backend is not None:
+            backend.heard = None
             if self._running_on(backend):
                 await self._settle(backend)
             elif self._leftovers or backend.status != b"I":
@@ -180,6 +247,51 @@ class Session:
 
     def _running_on(self, backend: Backend) -> bool:
         return self._outcome.outcome == service_pb.OUTCOME_RUNNING or not backend.quiet
+
+    def _known(self, request: pb.SessionRequest) -> Resolved | None:
+        """Return the checked target of *request*, or None if ``_resolve`` must find it."""
+        resolved, held = self._resolved, self._backend
+        if request.HasField("context"):
+            return self._targets.known(request.context, self.grant) if held is None else None
+        if resolved is None or (held is None and not self._targets.still_valid(resolved)):
+            return None
+        return resolved
+
+    def _note_request(self, request: pb.SessionRequest) -> None:
+        self.requests += 1
+        self.stretch = 1 if self._backend is None else self.stretch + 1
+        self._outcome.serial = request.serial
+        self._outcome.outcome = service_pb.OUTCOME_RUNNING
+        self._running = True
+
+    def _note_done(self) -> None:
+        self._running = False
+        self.idle_since = self._loop.time()
+        self._unlimit()
+
+    def _heard(self) -> None:
+        """Write the answer to what was started, or leave that to ``handle``."""
+        started = self._started
+        assert started is not None
+        started.backend.heard = None
+        if not started.backend.whole:
+            started.done(None)
+            return
+        try:
+            part = started.backend.take()
+            response = self._response(started.backend, started.resolved, started.statement, part)
+        except Exception as exc:  # noqa: BLE001 - ``handle`` raises it, in a task that can end
+            self._started = started._replace(error=exc)
+            started.done(None)
+            return
+        self._started = None
+        self._note_done()
+        started.done(response)
+
+    async def _go_on(self, started: _Started, write: Write) -> None:
+        if started.error is not None:
+            raise started.error
+        await self._answer(started.backend, started.resolved, started.statement, write)
 
     async def _run(self, request: pb.SessionRequest, write: Write) -> None:
         kind = request.WhichOneof("payload")
@@ -215,23 +327,13 @@ class Session:
             backend = await self._acquire(resolved, request.timeout_ms)
         self._backend = backend
         backend.hears = resolved.hears
-        timer = None
-        if request.timeout_ms:
-            timer = self._loop.call_later(request.timeout_ms / 1000, self._expire, request.serial)
+        self._limit(request)
         try:
             await send(backend, resolved, request, statement)
-            await self._answer(backend, resolved, statement, write)
-        except SwitchFailed as exc:
-            self._backend = None
-            self._pool.discard(backend)
-            message = f"Cannot switch to {_name(resolved)}: {exc}"
-            raise Refused(error(pb.REASON_INTERNAL, message)) from exc
         except ValueError as exc:
             self._settled(backend)
             raise Refused(error(pb.REASON_INVALID_REQUEST, str(exc))) from exc
-        finally:
-            if timer is not None:
-                timer.cancel()
+        await self._answer(backend, resolved, statement, write)
 
     async def _resolve(self, request: pb.SessionRequest) -> Resolved:
         held = self._backend
@@ -287,13 +389,18 @@ class Session:
             self._copying = True
             await write(pb.SessionResponse(messages=part, complete=True))
             return
+        await write(self._response(backend, resolved, statement, part))
+
+    def _response(
+        self, backend: Backend, resolved: Resolved, statement: Statement, part: bytes
+    ) -> pb.SessionResponse:
+        """Draw the conclusions of a finished request; return the last part of its answer."""
         self._note(backend, resolved, statement)
         pinned = bool(self._leftovers)
         self._settled(backend)
-        await write(pb.SessionResponse(messages=part, complete=True, pinned=pinned))
+        return pb.SessionResponse(messages=part, complete=True, pinned=pinned)
 
     def _note(self, backend: Backend, resolved: Resolved, statement: Statement) -> None:
-        """Draw the conclusions of a finished request."""
         self._outcome.outcome = self._became_of(backend)
         idle = backend.status == b"I"
         if backend.profile is None and not backend.failed and idle:
@@ -345,9 +452,28 @@ class Session:
             pb.SessionResponse(messages=messages, complete=True, pinned=bool(self._leftovers))
         )
 
+    def _limit(self, request: pb.SessionRequest) -> None:
+        if request.timeout_ms:
+            seconds = request.timeout_ms / 1000
+            self._timer = self._loop.call_later(seconds, self._expire, request.serial)
+
+    def _unlimit(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _expire(self, serial: int) -> None:
         task = self._loop.create_task(self.cancel(serial))
         self._pool.keep(task)
+
+    async def _not_switched(self, exc: SwitchFailed, write: Write) -> None:
+        self._outcome.outcome = service_pb.OUTCOME_FAILED
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            self._pool.discard(backend)
+        name = _name(self._resolved) if self._resolved else "the session"
+        refusal = error(pb.REASON_INTERNAL, f"Cannot switch to {name}: {exc}")
+        await write(pb.SessionResponse(complete=True, error=refusal))
 
     async def _lost(self, exc: ConnectionLost, write: Write) -> None:
         backend, self._backend = self._backend, None

@@ -5,6 +5,7 @@ import contextlib
 import math
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -17,7 +18,7 @@ from mtdd_router.server.logs import get_logger
 from mtdd_router.server.outcomes import Outcomes
 from mtdd_router.server.peers import Peer
 from mtdd_router.server.pool import BackendPool, DatabaseUnavailable, PoolExhausted
-from mtdd_router.server.session import Session
+from mtdd_router.server.session import Done, Session
 from mtdd_router.server.targets import Targets, error
 from mtdd_router.server.tenure import Tenure
 from mtdd_router.wire.status import StatusCode
@@ -102,6 +103,7 @@ class Sessions:
                 await call.write(
                     pb.SessionResponse(hello=self._hello(session.session_id, parameters))
                 )
+                call.offer_to(partial(self._start, session))
                 while (request := await call.read()) is not None:
                     if ending := self._ending(session, request):
                         refusal = error(pb.REASON_DRAINING, ending)
@@ -153,12 +155,20 @@ class Sessions:
 
     # internals
 
+    def _start(self, session: Session, request: pb.SessionRequest, done: Done) -> bool:
+        if self.draining.is_set() or session.over or session.requests >= self._statements:
+            return False
+        return session.start(request, done)
+
     def _ending(self, session: Session, request: pb.SessionRequest) -> str:
         """Return why a session takes no more requests, which the client sends elsewhere.
 
         Raises:
             CallRefused: if it takes no more although something would be lost.
         """
+        if session.running:
+            # It has begun already.
+            return ""
         if self.draining.is_set() and session.free:
             return "The shard server is shutting down."
         if session.over and session.free:

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
-from mtdd_router.server.calls import CallRefused, Metadata, Method
+from mtdd_router.server.calls import CallRefused, Metadata, Method, Taker
 from mtdd_router.server.logs import get_logger
 from mtdd_router.server.peers import peer_of
 from mtdd_router.server.silence import is_silent
@@ -31,6 +31,8 @@ _WRITE_BUFFER_BYTES: Final = 1 << 18
 # Requests that a client may send ahead while one runs; reading stops beyond.
 _AHEAD_REQUESTS: Final = 16
 _AHEAD_BYTES: Final = 1 << 20
+# Longer requests are for the task, which may be held up by them.
+_TAKEN_BYTES: Final = 32_768
 # How long a client may take to close after it was told the end.
 _LINGER_SECONDS: Final = 5.0
 _CLOSE_STEP_SECONDS: Final = 0.01
@@ -121,6 +123,10 @@ class _CallStream(asyncio.Protocol):
         self._closed = closed
         self._loop = asyncio.get_running_loop()
         self._requests: deque[bytes] = deque()
+        self._taker: Taker | None = None
+        # What the taker has taken, and what it gave back.
+        self._taken: Message | None = None
+        self._returned: Message | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._accepted = False
@@ -171,16 +177,22 @@ class _CallStream(asyncio.Protocol):
 
     # Call
 
+    def offer_to(self, taker: Taker) -> None:
+        self._taker = taker
+
     async def read(self) -> Message | None:
         requests = self._requests
-        while not requests:
-            if self._stream.ended:
+        while self._returned is None and (not requests or self._taken is not None):
+            if self._stream.ended and self._taken is None:
                 return None
             self._reader = self._loop.create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
+        if self._returned is not None:
+            returned, self._returned = self._returned, None
+            return returned
         message = requests.popleft()
         if not self._reading:
             self._steer_reading()
@@ -207,16 +219,15 @@ class _CallStream(asyncio.Protocol):
         except ProtocolError as exc:
             self.fail(exc)
             return
-        if messages:
+        if messages and not (len(messages) == 1 and self._take(messages[0])):
             self._requests.extend(messages)
-            if self._reader is None:
+            if self._reader is None or self._taken is not None:
                 self._steer_reading()
         self._flush()
         if stream.aborted:
             self._give_up()
             return
-        if self._requests or stream.ended:
-            _wake(self._reader)
+        self._wake_reader()
         _wake(self._writer)
 
     def pause_writing(self) -> None:
@@ -234,6 +245,45 @@ class _CallStream(asyncio.Protocol):
         self._closed(self)
 
     # internals
+
+    def _take(self, message: bytes) -> bool:
+        """Let the taker have the request, if nothing waits before it; return whether it has."""
+        if (
+            self._taker is None
+            or self._reader is None
+            or self._taken is not None
+            or self._returned is not None
+            or self._requests
+            or len(message) > _TAKEN_BYTES
+            or self._stream.ended
+            or self._stream.blocked
+            or not self._writable
+        ):
+            return False
+        try:
+            request = self._parse(message)
+        except DecodeError:
+            return False
+        # Before it may be done.
+        self._taken = request
+        if self._taker(request, self._done):
+            return True
+        self._taken = None
+        return False
+
+    def _done(self, response: Message | None) -> None:
+        taken, self._taken = self._taken, None
+        if response is None:
+            self._returned = taken
+        elif not self._finished and (data := self._stream.message(response.SerializeToString())):
+            self._transport.write(data)
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        if self._returned is not None or (
+            self._taken is None and (self._requests or self._stream.ended)
+        ):
+            _wake(self._reader)
 
     async def _serve(self) -> None:
         try:

@@ -99,38 +99,62 @@ class Targets:
         placement = resolved.placement
         return placement is None or self._placements.get(placement.tenant) is placement
 
+    def known(self, context: pb.Context, grant: Grant) -> Resolved | None:
+        """Return what ``resolve`` would, or None if it had to wait or to refuse."""
+        if context.target.WhichOneof("target") != "tenant":
+            return None
+        target = context.target.tenant
+        placement = self._placements.get(target.name)
+        if placement is None or placement.epoch != target.epoch:
+            return None
+        try:
+            return self._placed(placement, target, _settings(context), grant)
+        except Refused:
+            return None
+
     async def resolve(self, context: pb.Context, grant: Grant) -> Resolved:
         """Return the checked target of *context*, for a caller with that *grant*.
 
         Raises:
             Refused: naming the tenant and what is wrong.
         """
-        settings = tuple((item.name, item.value) for item in context.settings)
+        settings = _settings(context)
         match context.target.WhichOneof("target"):
             case "tenant":
+                target = context.target.tenant
                 try:
-                    return await self._tenant(context.target.tenant, settings, grant)
+                    placement = await self._placement(target, grant)
                 except ShardUnavailable as exc:
                     raise Refused(error(pb.REASON_DATABASE_UNAVAILABLE, str(exc))) from exc
+                return self._placed(placement, target, settings, grant)
             case "database":
                 return self._whole_database(context.target.database, settings, grant)
             case _:
                 raise Refused(error(pb.REASON_INVALID_REQUEST, "The request names no target."))
 
-    async def _tenant(
+    async def _placement(self, target: pb.TenantTarget, grant: Grant) -> Placement:
+        """Return the placement of *target*, which the caller may know of."""
+        name = target.name
+        _check_caller(target, grant)
+        placement = await self._placements.lookup(name)
+        if placement is None or target.epoch > placement.epoch:
+            placement = await self._placements.lookup(name, fresh=True)
+        if placement is None or target.epoch > placement.epoch:
+            raise Refused(
+                error(pb.REASON_TENANT_NOT_HERE, f"Tenant {name!r} does not live on this shard.")
+            )
+        return placement
+
+    def _placed(
         self,
+        placement: Placement,
         target: pb.TenantTarget,
         settings: tuple[tuple[str, str], ...],
         grant: Grant,
     ) -> Resolved:
+        """Return the checked target of a tenant with that *placement*."""
         name = target.name
-        if Permission.DATA not in grant.permissions or not grant.covers(name):
-            raise _denied(f"Caller {grant.caller!r} may not use tenant {name!r}.")
-        if target.maintenance and Permission.ADMIN not in grant.permissions:
-            raise _denied(
-                f"Maintenance of tenant {name!r} needs the admin permission, which caller "
-                f"{grant.caller!r} lacks."
-            )
+        _check_caller(target, grant)
         for setting, _ in settings:
             if setting.lower() in FORBIDDEN_SETTINGS or (
                 grant.read_only and setting.lower() in READ_ONLY_SETTINGS
@@ -140,13 +164,6 @@ class Targets:
                 )
         if grant.read_only:
             settings = (*settings, READ_ONLY_SETTING)
-        placement = await self._placements.lookup(name)
-        if placement is None or target.epoch > placement.epoch:
-            placement = await self._placements.lookup(name, fresh=True)
-        if placement is None or target.epoch > placement.epoch:
-            raise Refused(
-                error(pb.REASON_TENANT_NOT_HERE, f"Tenant {name!r} does not live on this shard.")
-            )
         if target.epoch < placement.epoch:
             refusal = error(
                 pb.REASON_STALE_EPOCH,
@@ -208,6 +225,26 @@ class Targets:
             self._profiles.clear()
         self._profiles[profile] = placement, profile
         return profile
+
+
+def _settings(context: pb.Context) -> tuple[tuple[str, str], ...]:
+    return tuple((item.name, item.value) for item in context.settings)
+
+
+def _check_caller(target: pb.TenantTarget, grant: Grant) -> None:
+    """Refuse a tenant that is not the caller's, before anything is said of it.
+
+    Raises:
+        Refused: naming the caller and the tenant.
+    """
+    name = target.name
+    if Permission.DATA not in grant.permissions or not grant.covers(name):
+        raise _denied(f"Caller {grant.caller!r} may not use tenant {name!r}.")
+    if target.maintenance and Permission.ADMIN not in grant.permissions:
+        raise _denied(
+            f"Maintenance of tenant {name!r} needs the admin permission, which caller "
+            f"{grant.caller!r} lacks."
+        )
 
 
 def _denied(message: str) -> Refused:

@@ -5,6 +5,9 @@ answers to statements that the server itself put in front of a request (the
 prelude) never reach the client, nor do notifications unless it ``hears`` them; after
 ``lost`` nothing is sent any more. The error with which PostgreSQL ends the connection is
 kept in ``last_words``.
+
+An answer is awaited with ``answer``, or ``heard`` is set and called as soon as there is
+more of it: that spares a task's wake-up, which is much of what an ordinary statement costs.
 """
 
 import asyncio
@@ -31,6 +34,7 @@ _READY, _COMPLETE, _ERROR = ord("Z"), ord("C"), ord("E")
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
 _COPY_IN, _COPY_BOTH = ord("G"), ord("W")
 _UNASKED: Final = frozenset((_PARAMETER, _NOTIFICATION, _NOTICE))
+_NOTED: Final = frozenset((_READY, _COMPLETE, _ERROR, _PARAMETER, *_COPY_STARTS))
 # What ends the answer to one message of a batch that ends without Sync.
 _REPLIES: Final = frozenset(map(ord, "12Tn3CIs"))
 
@@ -56,6 +60,7 @@ class PostgresConnection(asyncio.Protocol):
         self.last_words = b""
         self.gone = False
         self.when_gone: Callable[[], None] | None = None
+        self.heard: Callable[[], None] | None = None
         self.cancelled = False
         self.hears = True
         self.status = b"I"
@@ -152,6 +157,24 @@ class PostgresConnection(asyncio.Protocol):
         """Whether everything sent was answered and no batch is open."""
         return self._syncs == 0 and not self._open_batch and not self._copy_in
 
+    @property
+    def whole(self) -> bool:
+        """Whether the answer to all that was sent is there, without any oddity."""
+        return self._answered and not (
+            self._prelude or self._copy_in or self.lost or self.prelude_error or self.last_words
+        )
+
+    def take(self) -> bytes:
+        """Return what is there of the answer, which may be nothing yet."""
+        chunks = self._chunks
+        taken = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._buffered = 0
+        if self._paused and self.lost is None:
+            self._paused = False
+            self._transport.resume_reading()
+        return taken
+
     def unread(self, messages: bytes) -> None:
         """Put back what ``complete`` returned, to be answered again."""
         self._chunks.insert(0, messages)
@@ -166,7 +189,7 @@ class PostgresConnection(asyncio.Protocol):
             if self.lost is not None:
                 raise ConnectionLost(self.lost)
             await self._wait()
-        return self._take(), self._answered and self._prelude == 0
+        return self.take(), self._answered and self._prelude == 0
 
     async def complete(self) -> bytes:
         """Return the whole answer."""
@@ -193,7 +216,7 @@ class PostgresConnection(asyncio.Protocol):
             if self.lost is not None:
                 raise ConnectionLost(self.lost)
             await self._wait()
-        return self._take()
+        return self.take()
 
     async def cancel(self) -> None:
         """Ask PostgreSQL to cancel what this connection runs.
@@ -246,7 +269,7 @@ class PostgresConnection(asyncio.Protocol):
                     break
             elif end > size:
                 break
-            else:
+            elif kind in _NOTED or self._replies:
                 self._note(kind, data, position, end)
             if (
                 self.last_words
@@ -259,7 +282,7 @@ class PostgresConnection(asyncio.Protocol):
             self._partial = data[position:]
         if forward_from < position:
             self._forward(data[forward_from:position] if position - forward_from < size else data)
-        elif self._answered:
+        if self._chunks or self._answered:
             self._wake()
 
     def pause_writing(self) -> None:
@@ -325,17 +348,6 @@ class PostgresConnection(asyncio.Protocol):
         if self._buffered > _BUFFER_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
-
-    def _take(self) -> bytes:
-        chunks = self._chunks
-        taken = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        self._buffered = 0
-        if self._paused and self.lost is None:
-            self._paused = False
-            self._transport.resume_reading()
-        return taken
 
     def _wait(self) -> "asyncio.Future[None]":
         """Return what is done when something has happened."""
@@ -343,6 +355,9 @@ class PostgresConnection(asyncio.Protocol):
         return self._waiter
 
     def _wake(self) -> None:
+        if self.heard is not None:
+            self.heard()
+            return
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
