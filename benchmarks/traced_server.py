@@ -22,8 +22,20 @@ def _leave() -> None:
 
 
 def _install() -> None:
-    handle, send = Session.handle, PostgresConnection.send
+    start, handle, send = Session.start, Session.handle, PostgresConnection.send
     data_received = PostgresConnection.data_received
+
+    def stamped_start(self: Session, request: Any, done: Any) -> bool:
+        global _current
+        if b"leave the stamps" in request.statement:
+            return False
+        _current = _stamps[request.serial] = [monotonic_ns()]
+
+        def stamped_done(response: Any) -> None:
+            _current.append(monotonic_ns())
+            done(response)
+
+        return start(self, request, stamped_done)
 
     async def stamped_handle(self: Session, request: Any, write: Any) -> None:
         global _current
@@ -46,6 +58,7 @@ def _install() -> None:
         _current.append(monotonic_ns())
         data_received(self, data)
 
+    Session.start = stamped_start  # type: ignore[method-assign]
     Session.handle = stamped_handle  # type: ignore[method-assign]
     PostgresConnection.send = stamped_send  # type: ignore[method-assign]
     PostgresConnection.data_received = stamped_data_received  # type: ignore[method-assign]
