@@ -73,13 +73,16 @@ class DatabaseRegistry:
             raise _unavailable(f"the tenant of the domain {domain!r}", exc) from exc
 
     def routes(self) -> Iterable[Route]:
-        """Yield the route of every tenant, by name, never holding them all.
+        """Yield the route of every tenant, by its key, never holding them all.
+
+        A tenant that is made, renamed or deleted meanwhile is among them once or not at all.
 
         Raises:
             RegistryUnavailable: if the database cannot be asked.
         """
         try:
-            yield from map(_route, self._stream())
+            for rows in self._pages():
+                yield from map(_route, rows)
         except Error as exc:
             raise _unavailable("the routes of all tenants", exc) from exc
 
@@ -87,8 +90,17 @@ class DatabaseRegistry:
         # The alias is written out: a route must not depend on the routing it feeds.
         return Tenant.objects.using(DEFAULT_DB_ALIAS).values_list(*_FIELDS)
 
-    def _stream(self) -> Iterator[tuple[Any, ...]]:
-        return self._rows().order_by("name").iterator(chunk_size=_ROWS_AT_A_TIME)
+    def _pages(self) -> Iterator[list[tuple[Any, ...]]]:
+        # Of a cursor outside of a transaction, PostgreSQL writes all rows down before the first
+        # is there; and a transaction would have to be open while whoever iterates works.
+        rest = self._rows().order_by("pk")
+        page = list(rest[:_ROWS_AT_A_TIME])
+        while page:
+            yield page
+            if len(page) < _ROWS_AT_A_TIME:
+                return
+            last = page[-1][_FIELDS.index("pk")]
+            page = list(rest.filter(pk__gt=last)[:_ROWS_AT_A_TIME])
 
 
 def _route(row: tuple[Any, ...]) -> Route:

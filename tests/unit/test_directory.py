@@ -4,7 +4,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ from mtdd_router import (
 from mtdd_router import (
     directory as directory_module,
 )
-from mtdd_router.directory import Directory, load_registry
+from mtdd_router.directory import Directory, alias_released, load_registry
 from mtdd_router.types import Route, TenantState
 
 
@@ -33,10 +34,17 @@ class MemoryRegistry:
         self.down = False
         self.delay = 0.0
 
-    def put(self, tenant: str, epoch: int = 1, state: TenantState = TenantState.ACTIVE) -> Route:
+    def put(
+        self,
+        tenant: str,
+        epoch: int = 1,
+        state: TenantState = TenantState.ACTIVE,
+        shard: str = "shard1",
+        key: int = 0,
+    ) -> Route:
         # Strings of its own, as rows of a database have.
         address = str(b"127.0.0.1:7401", "ascii")
-        self.rows[tenant] = Route(tenant, "shard1", address, epoch, state)
+        self.rows[tenant] = Route(tenant, shard, address, epoch, state, key, "7")
         return self.rows[tenant]
 
     def route(self, tenant: str) -> Route | None:
@@ -65,6 +73,41 @@ def registry() -> MemoryRegistry:
 @pytest.fixture
 def directory(registry: MemoryRegistry) -> Directory:
     return Directory(lambda: registry)
+
+
+@pytest.fixture(params=["read", "preloaded", "preloaded twice"])
+def learn(
+    request: pytest.FixtureRequest, directory: Directory, registry: MemoryRegistry
+) -> Callable[[str], None]:
+    """How a tenant's route became known; the registry's list of reads is empty after that."""
+
+    def learn(tenant: str) -> None:
+        if request.param == "read":
+            with maintenance():
+                directory.route(tenant)
+        else:
+            directory.preload()
+        if request.param == "preloaded twice":
+            directory.preload()
+        registry.reads.clear()
+
+    return learn
+
+
+@pytest.fixture
+def released() -> Iterator[list[str | None]]:
+    names: list[str | None] = []
+
+    def note(*, alias: str | None, **_: object) -> None:
+        names.append(alias)
+
+    alias_released.connect(note)
+    yield names
+    alias_released.disconnect(note)
+
+
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(directory_module, "monotonic", lambda: time.monotonic() + seconds)
 
 
 def test_a_known_route_is_not_read_again(directory: Directory, registry: MemoryRegistry) -> None:
@@ -273,11 +316,14 @@ def test_shard_names_and_addresses_are_shared_between_routes(
     assert directory.route("one").address is directory.route("two").address
 
 
+@pytest.mark.parametrize("preloaded", [False, True])
 def test_a_child_process_can_read_though_a_lock_was_held_at_the_fork(
-    registry: MemoryRegistry,
+    registry: MemoryRegistry, preloaded: bool
 ) -> None:
     child_directory = Directory(lambda: registry)
     registry.put("abc")
+    if preloaded:
+        child_directory.preload()
     child_directory._lock.acquire()
     pid = os.fork()
     if pid == 0:
@@ -300,6 +346,325 @@ def test_ten_thousand_routes_take_less_than_five_megabytes(registry: MemoryRegis
         assert tracemalloc.get_traced_memory()[0] < 5_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("epoch", [1, 2**31, 2**40])
+@pytest.mark.parametrize("key", [0, 1, 2**30 - 1, 2**30, 2**63 - 1, 2**70, -1])
+def test_whatever_a_route_says_is_kept(
+    directory: Directory,
+    registry: MemoryRegistry,
+    learn: Callable[[str], None],
+    key: int,
+    epoch: int,
+) -> None:
+    routes = [
+        registry.put(f"{state}-{shard}", epoch, state, shard, key)
+        for state in TenantState
+        for shard in ("one", "two")
+    ]
+    for route in routes:
+        learn(route.tenant)
+        assert directory.known(route.tenant) == route
+        assert type(directory.known(route.tenant).state) is TenantState  # type: ignore[union-attr]
+        assert directory.key(route.tenant) == (str(key) if key else route.tenant)
+    with maintenance():
+        assert [directory.route(route.tenant) for route in routes] == routes
+
+
+@pytest.mark.parametrize(
+    ("ask", "answer"),
+    [
+        ("knows", True),
+        ("present_name", "abc"),
+        ("key", "5"),
+        ("route", Route("abc", "shard1", "127.0.0.1:7401", 1, key=5, shard_id="7")),
+        ("known", Route("abc", "shard1", "127.0.0.1:7401", 1, key=5, shard_id="7")),
+    ],
+)
+def test_a_known_tenant_needs_no_registry(
+    directory: Directory,
+    registry: MemoryRegistry,
+    learn: Callable[[str], None],
+    ask: str,
+    answer: object,
+) -> None:
+    registry.put("abc", key=5)
+    learn("abc")
+    registry.down = True
+    assert getattr(directory, ask)("abc") == answer
+    assert registry.reads == []
+    assert not directory.knows("abcd")
+    assert directory.known("abcd") is None
+
+
+def test_a_known_route_is_read_anew_after_its_time_only(
+    directory: Directory,
+    registry: MemoryRegistry,
+    learn: Callable[[str], None],
+    settings: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MTDD_ROUTE_TTL = 10.0  # type: ignore[attr-defined]
+    registry.put("abc")
+    learn("abc")
+    registry.put("abc", epoch=2)
+    later(monkeypatch, 9)
+    assert directory.route("abc").epoch == 1
+    later(monkeypatch, 11)
+    assert not directory.knows("abc")
+    assert directory.route("abc").epoch == 2
+    assert registry.reads == ["abc"]
+
+
+@pytest.mark.parametrize("state", [state for state in TenantState if state != TenantState.ACTIVE])
+def test_a_known_tenant_that_is_not_active_is_asked_for_after_a_second(
+    directory: Directory,
+    registry: MemoryRegistry,
+    learn: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    state: TenantState,
+) -> None:
+    registry.put("abc", state=state)
+    learn("abc")
+    with pytest.raises(TenantUnavailable, match=f"'abc'.*{state}"):
+        directory.route("abc")
+    assert registry.reads == []
+    registry.put("abc", epoch=2)
+    later(monkeypatch, 1.1)
+    assert directory.route("abc").epoch == 2
+
+
+def test_a_known_route_outlives_its_time_while_the_registry_is_down(
+    directory: Directory,
+    registry: MemoryRegistry,
+    learn: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    route = registry.put("abc")
+    learn("abc")
+    registry.down = True
+    later(monkeypatch, 3600)
+    assert [directory.route("abc") for _ in range(3)] == [route] * 3
+    assert registry.reads == ["abc"]
+
+
+def test_refresh_reads_a_known_route_if_nothing_newer_is_known(
+    directory: Directory, registry: MemoryRegistry, learn: Callable[[str], None]
+) -> None:
+    older, route = registry.put("abc"), registry.put("abc", epoch=2)
+    learn("abc")
+    assert directory.refresh("abc", older) == route
+    assert registry.reads == []
+    assert directory.refresh("abc", route) == route
+    assert registry.reads == ["abc"]
+
+
+@pytest.mark.parametrize("again", ["refreshed", "preloaded"])
+@pytest.mark.parametrize(
+    ("change", "is_said"),
+    [({}, False), ({"epoch": 2}, False), ({"key": 6}, True), ({"shard": "shard2"}, True)],
+)
+def test_it_is_said_once_that_a_known_name_leads_elsewhere(
+    directory: Directory,
+    registry: MemoryRegistry,
+    learn: Callable[[str], None],
+    released: list[str | None],
+    *,
+    again: str,
+    change: dict[str, object],
+    is_said: bool,
+) -> None:
+    registry.put("other", key=1)
+    route = registry.put("abc", key=5)
+    learn("abc")
+    registry.rows["abc"] = replace(route, **change)  # type: ignore[arg-type]
+    for _ in range(2):
+        directory.preload() if again == "preloaded" else directory.refresh("abc", route)
+    assert directory.known("abc") == registry.rows["abc"]
+    assert released == (["abc"] if is_said else [])
+
+
+def test_a_known_tenant_that_is_gone_is_said(
+    directory: Directory,
+    registry: MemoryRegistry,
+    learn: Callable[[str], None],
+    released: list[str | None],
+) -> None:
+    route = registry.put("abc")
+    learn("abc")
+    del registry.rows["abc"]
+    with pytest.raises(TenantDoesNotExist):
+        directory.refresh("abc", route)
+    assert directory.known("abc") is None
+    assert released == ["abc"]
+
+
+@pytest.mark.parametrize("forgotten", ["abc", None])
+def test_what_was_known_is_read_anew_when_it_is_forgotten(
+    directory: Directory,
+    registry: MemoryRegistry,
+    learn: Callable[[str], None],
+    released: list[str | None],
+    forgotten: str | None,
+) -> None:
+    registry.put("abc")
+    registry.put("other")
+    learn("abc")
+    learn("other")
+    directory.forget(forgotten)
+    assert released == [forgotten]
+    assert not directory.knows("abc")
+    assert directory.known("abc") is None
+    assert (directory.known("other") is None) is (forgotten is None)
+    registry.put("abc", epoch=2)
+    assert directory.route("abc").epoch == 2
+
+
+def test_a_name_is_never_both_preloaded_and_in_use(
+    directory: Directory, registry: MemoryRegistry
+) -> None:
+    registry.put("abc")
+    directory.preload()
+    assert "abc" not in directory._entries
+    directory.route("abc")
+    assert directory._preloaded.pop("abc") is None
+    directory.preload()
+    assert directory._preloaded.pop("abc") is None
+
+
+def test_a_tenant_that_is_preloaded_while_it_is_read_is_stored_once(
+    directory: Directory,
+    registry: MemoryRegistry,
+    released: list[str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry.put("abc", key=1)
+
+    def route(tenant: str) -> Route:
+        directory.preload()
+        return registry.put(tenant, key=2)
+
+    monkeypatch.setattr(registry, "route", route)
+    assert directory.key("abc") == "2"
+    assert released == ["abc"]
+    assert directory._preloaded.pop("abc") is None
+
+
+def test_a_preloaded_tenant_that_is_forgotten_while_it_is_looked_up_is_read_anew(
+    directory: Directory, registry: MemoryRegistry
+) -> None:
+    registry.put("abc")
+    directory.preload()
+    found: list[Route] = []
+    thread = threading.Thread(target=lambda: found.append(directory.route("abc")))
+    with directory._lock:
+        thread.start()
+        thread.join(0.2)
+        directory.forget("abc")
+        registry.put("abc", epoch=2)
+    thread.join()
+    assert [route.epoch for route in found] == [2]
+    assert directory.route("abc").epoch == 2
+
+
+def test_preloading_again_and_again_takes_no_more(
+    directory: Directory, registry: MemoryRegistry
+) -> None:
+    registry.put("abc")
+    for _ in range(10):
+        directory.preload()
+    assert len(directory._preloaded._common) <= 2
+
+
+def test_a_name_that_was_unknown_is_known_once_it_is_preloaded(
+    directory: Directory, registry: MemoryRegistry
+) -> None:
+    with pytest.raises(TenantDoesNotExist):
+        directory.route("abc")
+    route = registry.put("abc")
+    assert directory.preload() == 1
+    assert directory.route("abc") == route
+
+
+def test_nothing_that_was_read_ahead_before_forgetting_is_kept(
+    directory: Directory, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "_PRELOADED_AT_A_TIME", 2)
+    rows = [registry.put(f"t{number}") for number in range(6)]
+
+    def routes() -> Iterator[Route]:
+        yield from rows[:3]
+        directory.forget("t0")
+        yield from rows[3:]
+
+    monkeypatch.setattr(registry, "routes", routes)
+    directory.preload()
+    assert [row.tenant for row in rows if directory.known(row.tenant)] == ["t1"]
+
+
+def test_the_first_ten_thousand_are_there_before_the_rest_is_read(
+    directory: Directory, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [registry.put(f"t{number}") for number in range(10_001)]
+
+    def routes() -> Iterator[Route]:
+        yield from rows[:10_000]
+        assert all(directory.knows(row.tenant) for row in rows[:10_000])
+        yield rows[10_000]
+
+    monkeypatch.setattr(registry, "routes", routes)
+    assert directory.preload() == 10_001
+
+
+def test_what_logs_may_ask_for_the_tenant(
+    directory: Directory,
+    registry: MemoryRegistry,
+    learn: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A log record says the tenant's shard, also where the directory itself writes it."""
+    registry.put("abc")
+    registry.put("other")
+    learn("abc")
+    learn("other")
+    registry.down = True
+    later(monkeypatch, 3600)
+    directory.route("abc")
+    registry.down = False
+    later(monkeypatch, 7200)
+    known: list[Route | None] = []
+
+    def note(_: logging.LogRecord) -> bool:
+        known.append(directory.known("other"))
+        return True
+
+    monkeypatch.setattr(caplog.handler, "filters", [note])
+    with caplog.at_level(logging.INFO, "mtdd_router.directory"):
+        thread = threading.Thread(target=directory.route, args=["abc"], daemon=True)
+        thread.start()
+        thread.join(10)
+    assert not thread.is_alive()
+    assert known == [registry.rows["other"]]
+
+
+def test_threads_that_use_a_preloaded_tenant_get_one_entry(
+    directory: Directory, registry: MemoryRegistry
+) -> None:
+    names = [registry.put(f"t{number}", key=number).tenant for number in range(2000)]
+    directory.preload()
+    found: list[list[Route]] = []
+    threads = [
+        threading.Thread(target=lambda: found.append([directory.route(name) for name in names]))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert registry.reads == []
+    assert all(routes == list(registry.rows.values()) for routes in found)
+    assert all(one is two for one, two in zip(found[0], found[-1], strict=True))
 
 
 def test_a_registry_that_cannot_be_imported_is_named(settings: object) -> None:

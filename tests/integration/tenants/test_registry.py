@@ -7,6 +7,7 @@ from django.db import IntegrityError, connection, transaction
 
 from mtdd_router.errors import RegistryUnavailable
 from mtdd_router.types import Route, TenantState
+from tenants import registry
 from tenants.checks import check_names
 from tenants.models import Shard, Tenant
 from tenants.registry import DatabaseRegistry
@@ -36,15 +37,31 @@ def test_what_is_no_tenant_has_no_route(abc, name):
     assert DatabaseRegistry().route(name) is None
 
 
-def test_all_routes_are_streamed_by_name(shard, abc, django_assert_num_queries):
+def test_all_routes_are_streamed_in_the_order_they_were_made(shard, abc, django_assert_num_queries):
     Tenant.objects.create(name="aaa", shard=shard, namespace="t_aaa", role="t_aaa")
     with django_assert_num_queries(1):
         routes = DatabaseRegistry().routes()
         assert isinstance(routes, types.GeneratorType)
         assert [(route.tenant, route.state) for route in routes] == [
-            ("aaa", TenantState.CREATING),
             ("abc", TenantState.ACTIVE),
+            ("aaa", TenantState.CREATING),
         ]
+
+
+@pytest.mark.parametrize("others", [0, 1, 2, 3, 4])
+def test_each_tenant_is_among_all_routes_once_though_some_are_renamed_meanwhile(
+    shard, abc, monkeypatch, others
+):
+    monkeypatch.setattr(registry, "_ROWS_AT_A_TIME", 2)
+    made = [
+        Tenant.objects.create(name=f"t{n}", shard=shard, namespace=f"t_{n}", role=f"t_{n}")
+        for n in range(others)
+    ]
+    routes = DatabaseRegistry().routes()
+    keys = [next(iter(routes)).key]
+    Tenant.objects.filter(pk=made[-1].pk if made else abc.pk).update(name="aaa")
+    keys += [route.key for route in routes]
+    assert keys == [abc.pk, *(tenant.pk for tenant in made)]
 
 
 @pytest.mark.django_db(transaction=True)
