@@ -42,12 +42,25 @@ _COPY_BYTES: Final = 1 << 20
 _READS_WHEN_INTERRUPTED: Final = 100
 
 
+class _Found:
+    """The ``pgconn`` of a connection that has none as an attribute, as psycopg gives it one.
+
+    psycopg asks for it a dozen times a statement, which is cheapest where it is an attribute.
+    It is taken away while the connection is parked or closed, and when the process has forked.
+    """
+
+    def __get__(self, connection: "Connection[Any] | None", owner: object) -> Any:
+        return self if connection is None else connection.find_pgconn()
+
+
 class Connection(psycopg.Connection[Row]):
     """A connection to a tenant, or to a database of a shard.
 
     Use ``connect``. psycopg's documentation holds; ``fileno`` returns a
     descriptor that never becomes readable by itself, so use ``notifies``.
     """
+
+    pgconn: pq.abc.PGconn = _Found()  # type: ignore[assignment]
 
     def __init__(self, exchange: Exchange, database: str) -> None:
         # Until all is there, it is as if closed: what fails here leaves nothing to close.
@@ -68,14 +81,8 @@ class Connection(psycopg.Connection[Row]):
         self._attach(self._loopback)
         self._shut = False
 
-    def __getattr__(self, name: str) -> Any:
-        """Find libpq's end of the loopback again, where there is no ``pgconn``.
-
-        psycopg keeps it as an attribute, and asks for it often. It is taken away while
-        the connection is parked or closed, and when the process has forked.
-        """
-        if name != "pgconn" or "_loopback" not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def find_pgconn(self) -> pq.abc.PGconn:
+        """Return libpq's end of the loopback, with another loopback if that was given back."""
         link = self._loopback
         if link is None:
             return self._unpark()

@@ -1,9 +1,9 @@
 """Sending a request to PostgreSQL, after what must come before it.
 
 Invariants: a statement runs only on a connection that is set to its profile, or in the
-same Sync as the switch to it; a switch never shares a transaction with BEGIN, since a
-rollback would undo it; nor with the statement where the switch is to or from reading
-only, which holds for the next transaction.
+same Sync as the switch to it, and not at all if that fails; a switch never
+shares a transaction with BEGIN, since a rollback would undo it; nor with the statement
+where the switch is to or from reading only, which holds for the next transaction.
 """
 
 from typing import Final, NoReturn
@@ -92,13 +92,15 @@ def send_at_once(
     Raises:
         ConnectionLost: if the connection is known to be lost.
     """
-    switched = backend.profile is resolved.profile
-    if switched and not begin:
-        backend.send(frontend.simple_query(text), syncs=1)
-    elif known.fusable and switched:
-        backend.send(begin_messages(begin) + one_statement(text), syncs=1, prelude=1)
+    if backend.profile is resolved.profile:
+        if begin:
+            query = frontend.simple_query(text)
+            backend.send(begin_messages(begin) + query, syncs=1, prelude=1, query=True)
+        else:
+            backend.send(frontend.simple_query(text), syncs=1)
     elif known.fusable and not begin and not resolved.read_only and not _reads_only(backend):
         before, commands = backend.start_switch(resolved.profile)
+        # A Query would leave PostgreSQL in the transaction that the switch begins.
         backend.send(before + one_statement(text), syncs=1, prelude=commands)
     else:
         return False
@@ -109,24 +111,9 @@ async def _send_statement(
     backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
 ) -> None:
     text, begin = request.statement, request.begin
-    if send_at_once(backend, resolved, begin, text, known):
-        return
-    if backend.profile is not resolved.profile:
+    if not send_at_once(backend, resolved, begin, text, known):
         await _switch(backend, resolved)
-    if not begin or known.fusable:
         send_at_once(backend, resolved, begin, text, known)
-    else:
-        await _begin_then(backend, begin, text)
-
-
-async def _begin_then(backend: Backend, begin: str, text: bytes) -> None:
-    """Run BEGIN, and what may be several statements only if it succeeded."""
-    backend.send(begin_messages(begin) + frontend.SYNC, syncs=1, prelude=1)
-    rest = await backend.complete()
-    if backend.prelude_error is None:
-        backend.send(frontend.simple_query(text), syncs=1)
-    else:
-        backend.unread(rest)
 
 
 async def _only_parse(backend: Backend, resolved: Resolved, request: pb.SessionRequest) -> None:

@@ -70,6 +70,7 @@ class PostgresConnection(asyncio.Protocol):
         self._partial = b""
         self._row_rest = 0
         self._prelude = 0
+        self._sync_if_failed = False
         self._syncs = 0
         self._replies = 0
         self._replies_after = 0
@@ -93,7 +94,15 @@ class PostgresConnection(asyncio.Protocol):
         """
         return cls(dsn, database, await start(dsn, database, settings))
 
-    def send(self, data: bytes, *, syncs: int = 0, replies: int = 0, prelude: int = 0) -> None:
+    def send(
+        self,
+        data: bytes,
+        *,
+        syncs: int = 0,
+        replies: int = 0,
+        prelude: int = 0,
+        query: bool = False,
+    ) -> None:
         """Send *data*, and expect its answer.
 
         Args:
@@ -101,6 +110,8 @@ class PostgresConnection(asyncio.Protocol):
             syncs: how many ReadyForQuery the answer ends with.
             replies: to what follows the last Sync of a batch, or to all of it without one.
             prelude: how many CommandComplete to swallow first.
+            query: *data* ends with a Query, which counts as a Sync; but if the prelude fails,
+                PostgreSQL passes over it and waits for a Sync, which is sent then.
 
         Raises:
             ConnectionLost: if the connection is known to be lost.
@@ -109,6 +120,7 @@ class PostgresConnection(asyncio.Protocol):
             raise ConnectionLost(self.lost)
         # After an error PostgreSQL skips what comes until the next Sync.
         skipping = self._open_batch and self.failed
+        self._sync_if_failed = query
         self._replies = 0 if skipping or syncs else replies
         self._replies_after = replies if syncs else 0
         self._syncs = syncs
@@ -334,6 +346,9 @@ class PostgresConnection(asyncio.Protocol):
             self._prelude -= 1
         elif kind == _ERROR and not self.last_words:
             self.prelude_error = data[position:end]
+            if self._sync_if_failed:
+                self._sync_if_failed = False
+                self._transport.write(frontend.SYNC)
             if self._syncs == 0:
                 # PostgreSQL passes over the rest, and answers no more.
                 self._prelude = 0
