@@ -76,7 +76,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _measure(given: argparse.Namespace, console: Console) -> None:
     from benchmarks import plot, report
-    from benchmarks.candidates import OURS, Variant
+    from benchmarks.candidates import BARE, OURS, Variant
     from benchmarks.middle import DelayLine
     from benchmarks.rows import ROWS, Result, Row
     from benchmarks.rows.row import Side
@@ -85,12 +85,16 @@ def _measure(given: argparse.Namespace, console: Console) -> None:
     variants = [Variant.parse(text) for text in given.variant]
 
     def sides(row: Row) -> list[Side]:
-        kept = [side for side in row.sides if side.spec.kind not in given.without]
+        kept = [
+            side
+            for side in row.sides
+            if side.spec.kind not in given.without and side.spec.variant not in given.without
+        ]
         return kept + [
             replace(side, spec=replace(side.spec, variant=variant.name))
             for variant in variants
             for side in kept
-            if side.spec.kind == OURS
+            if side.spec.kind == OURS and not side.spec.variant
         ]
 
     numbers = set(filter(None, (given.rows or (_QUICK_ROWS if given.quick else "")).split(",")))
@@ -116,18 +120,22 @@ def _measure(given: argparse.Namespace, console: Console) -> None:
             f"The delay of {1e6 * _NETWORK:,.0f} µs a round trip is off by {middle:+.0f} µs, "
             f"one in ten by more than {high:+.0f} µs."
         )
+    whole = not (variants or given.quick or given.without)
+    writes = whole and (not numbers or given.keep)
     specs = [spec for row in rows for spec in row.specs]
     results: list[Result] = []
-    with World(specs, console.print, variants=[Variant(), *variants]) as world:
+    with World(specs, console.print, variants=[Variant(), BARE, *variants]) as world:
         facts["postgresql"] = world.postgres.version
         for row in rows:
             console.print(f"{row.number:>3}  {row.title} ...")
             results.append(row.measure(world, given.rounds))
+            if writes:
+                # At once: a later row may fail, after many minutes.
+                report.write(results[-1:], facts)
     title = f"PostgreSQL {facts['postgresql']}, {given.rounds} rounds"
     report.show(console, results, title)
-    whole = not (variants or given.quick or given.without)
-    if whole and (not numbers or given.keep):
-        found = report.write(results, facts)
+    if writes:
+        found = report.write([], facts)
         plot.draw(found, report.RESULTS)
         report.update_readme(found)
         console.print("Written: benchmarks/results/latest.json, .svg and .png, and the README.")

@@ -13,14 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import monotonic_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.candidates import OURS, Spec, Variant
 from benchmarks.rows.row import in_turns
-from benchmarks.usage import processor_seconds
+from benchmarks.usage import usage
 from benchmarks.world import World
 
 __all__ = ["STAMPS", "profile", "trace_client"]
@@ -39,6 +39,8 @@ _STEPS = (
 )
 _SERVER_STAMPS = 4
 _PROCESSOR_ROUNDS = 10
+_THREADS = 16
+_LOAD_SECONDS = 1.0
 
 
 def profile(console: Console, count: int, variants: Sequence[Variant]) -> None:
@@ -58,32 +60,52 @@ def profile(console: Console, count: int, variants: Sequence[Variant]) -> None:
 
 
 def _processor_table(world: World, specs: Sequence[Spec], count: int) -> Table:
-    shown = Table(title="Processor time of one work, in microseconds", caption="medians of rounds")
-    for name in ("work", "candidate", "client", "shard server"):
+    shown = Table(
+        title="Processor time of one work, in microseconds",
+        caption=f"medians of rounds; under load are {_THREADS} threads of one process",
+    )
+    for name in ("work", "candidate", "client", "shard server", "of it Python"):
         shown.add_column(name, justify="left" if name in {"work", "candidate"} else "right")
-    for work in ("get", "atomic"):
-        spent: dict[str, list[tuple[float, float]]] = {spec.name: [] for spec in specs}
+    for name, load in (("get", False), ("atomic", False), ("get", True)):
+        spent: dict[str, list[_Spent]] = {spec.name: [] for spec in specs}
         for number in range(-1, _PROCESSOR_ROUNDS):
             for spec in in_turns(specs, number):
-                found = _processor_time(world, spec, work, count // _PROCESSOR_ROUNDS)
+                found = _processor_time(world, spec, name, 0 if load else count)
                 if number >= 0:
                     spent[spec.name].append(found)
         for spec in specs:
-            client, server = (median(column) for column in zip(*spent[spec.name], strict=True))
-            shown.add_row(
-                work, spec.name, f"{client:.0f}", f"{server:.0f}" if spec.kind == OURS else ""
-            )
+            columns = zip(*spent[spec.name], strict=True)
+            client, server, python = (f"{median(column):.0f}" for column in columns)
+            work = f"{name}, under load" if load else name
+            ours = spec.kind == OURS
+            shown.add_row(work, spec.name, client, server if ours else "", python if ours else "")
     return shown
 
 
-def _processor_time(world: World, spec: Spec, work: str, count: int) -> tuple[float, float]:
-    """Return the microseconds of client and shard server."""
+class _Spent(NamedTuple):
+    """Microseconds of processor time for one work; *python* is the server's outside the kernel."""
+
+    client: float
+    server: float
+    python: float
+
+
+def _processor_time(world: World, spec: Spec, work: str, count: int) -> _Spent:
+    """Return what *count* works take, or what each takes under load if that is zero."""
     candidate, server = world.candidate(spec), world.shard(spec).pid
-    before = processor_seconds(candidate.pid), processor_seconds(server)
-    candidate.ask(do="run", work=work, count=count, order="turns", tenants=candidate.tenants)
-    after = processor_seconds(candidate.pid), processor_seconds(server)
-    client, served = (1e6 * (b - a) / count for a, b in zip(before, after, strict=True))
-    return client, served
+    tenants = candidate.tenants
+    before = usage(candidate.pid), usage(server)
+    if count:
+        rounds = count // _PROCESSOR_ROUNDS
+        done = candidate.ask(do="run", work=work, count=rounds, order="turns", tenants=tenants)
+    else:
+        done = candidate.ask(
+            do="load", work=work, seconds=_LOAD_SECONDS, tenants=tenants, threads=_THREADS, warm=1
+        )
+    after = usage(candidate.pid), usage(server)
+    client, served = (now.since(then) for now, then in zip(after, before, strict=True))
+    each = 1e6 / len(done)
+    return _Spent(client.seconds * each, served.seconds * each, served.user_seconds * each)
 
 
 def trace_client(run: Callable[[str], object], tenant: str, count: int) -> dict[str, Any]:

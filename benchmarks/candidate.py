@@ -158,11 +158,11 @@ class DjangoCommands(Commands):
         run, _, _ = self._work("get")
         return trace_client(run, tenants[0], count)
 
-    def resolve(self, *, lookups: int) -> Any:
+    def resolve(self, *, lookups: int, customers: int) -> Any:
         """Resolve names of the registry; see `benchmarks.resolving`."""
         from benchmarks.resolving import resolve
 
-        return resolve(lookups)
+        return resolve(lookups, customers)
 
     def _work(self, name: str, stack: ExitStack | None = None) -> Any:
         from django.db import connections

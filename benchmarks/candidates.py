@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["OURS", "ROOT", "Candidate", "Spec", "Variant"]
+__all__ = ["BARE", "OURS", "ROOT", "Candidate", "Spec", "Variant"]
 
 OURS = "django-mtdd"
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,11 +52,16 @@ class Spec:
 
 @dataclass(frozen=True)
 class Variant:
-    """Another checkout of the project, or this one in another environment."""
+    """Another checkout of the project, or this one in another environment.
+
+    Attributes:
+        module: what it runs in the place of a shard server; empty for the one that all run.
+    """
 
     name: str = ""
     root: Path = ROOT
     variables: Mapping[str, str] = field(default_factory=dict)
+    module: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Variant":
@@ -64,6 +69,10 @@ class Variant:
         name, _, rest = text.partition("=")
         checkout, *pairs = shlex.split(rest) or [""]
         return cls(name, Path(checkout or ROOT).resolve(), dict(p.split("=", 1) for p in pairs))
+
+
+BARE = Variant("bare server", module="benchmarks.bare")
+"""Our client with a server that only passes on; see `benchmarks.bare`."""
 
 
 class Candidate:

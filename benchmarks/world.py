@@ -116,8 +116,10 @@ class World:
         wanted = {}
         for name in sorted(sites):
             dsn = self.postgres.create_shard_database(_database(name))
+            used = {spec.variant for spec in self._specs if spec.site == name}
             for variant in self._variants.values():
-                self._start_shard(name, dsn, variant)
+                if not variant.name or variant.name in used:
+                    self._start_shard(name, dsn, variant)
             site = SITES[name]
             wanted[_shard_name(name)] = {
                 "address": self._shards["", name].address,
@@ -145,7 +147,7 @@ class World:
         shard = Shard(
             dsn,
             root=variant.root,
-            module=self._module,
+            module=variant.module or self._module,
             environment=variant.variables,
             workers=site.workers,
             pool=site.pool,

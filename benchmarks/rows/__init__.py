@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmarks.candidates import OURS, Spec
+from benchmarks.candidates import BARE, OURS, Spec
 from benchmarks.figures import Check, Result
 from benchmarks.rows.held import Held
 from benchmarks.rows.latency import Latency
@@ -26,6 +26,7 @@ def _beside(most: float | None, **given: object) -> list[Side]:
         Side(Spec("direct", unix=True, note="unix socket")),
         Side(Spec("pgbouncer")),
         Side(Spec("empty hop")),
+        Side(Spec(OURS, variant=BARE.name, **given)),  # type: ignore[arg-type]
         Side(Spec(OURS, **given), most),  # type: ignore[arg-type]
     ]
 
@@ -35,6 +36,7 @@ def _far(most: float, round_trip: float) -> list[Side]:
         Side(Spec("direct", round_trip=round_trip)),
         Side(Spec("pgbouncer", round_trip=round_trip)),
         Side(Spec("empty hop", round_trip=round_trip)),
+        Side(Spec(OURS, round_trip=round_trip, variant=BARE.name)),
         Side(Spec(OURS, round_trip=round_trip), most),
     ]
 

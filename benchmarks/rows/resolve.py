@@ -43,7 +43,7 @@ class Resolve(Row):
         first_lookup: list[float] = []
         for _ in range(rounds):
             with Candidate(spec, settings, [], Variant()) as candidate:
-                answer = candidate.ask(do="resolve", lookups=_LOOKUPS)
+                answer = candidate.ask(do="resolve", lookups=_LOOKUPS, customers=self.tenants)
             result.rounds[spec.name].append(answer["durations"])
             first_lookup.append(answer["first_lookup"])
             first.append(answer["first_seconds"])
