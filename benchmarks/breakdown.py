@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.candidates import OURS, Spec, Variant
+from benchmarks.candidates import BARE, OURS, Spec, Variant
 from benchmarks.rows.row import in_turns
 from benchmarks.usage import usage
 from benchmarks.world import World
@@ -39,7 +40,8 @@ _STEPS = (
 )
 _SERVER_STAMPS = 4
 _PROCESSOR_ROUNDS = 10
-_THREADS = 16
+_PROCESSES = 4
+_THREADS = 8
 _LOAD_SECONDS = 1.0
 
 
@@ -54,32 +56,37 @@ def profile(console: Console, count: int, variants: Sequence[Variant]) -> None:
             found = candidate.ask(do="trace", count=count, tenants=candidate.tenants)
     console.print(_table(found))
     ours = [Spec(OURS), *(Spec(OURS, variant=variant.name) for variant in variants)]
-    specs = [Spec("direct"), *ours]
-    with World(specs, console.print, variants=[Variant(), *variants]) as world:
+    specs = [Spec("direct"), Spec(OURS, variant=BARE.name), *ours]
+    with World(specs, console.print, variants=[Variant(), BARE, *variants]) as world:
         console.print(_processor_table(world, specs, count))
 
 
 def _processor_table(world: World, specs: Sequence[Spec], count: int) -> Table:
     shown = Table(
         title="Processor time of one work, in microseconds",
-        caption=f"medians of rounds; under load are {_THREADS} threads of one process",
+        caption=f"medians of rounds; under load are {_PROCESSES} processes of {_THREADS} threads",
     )
     for name in ("work", "candidate", "client", "shard server", "of it Python"):
         shown.add_column(name, justify="left" if name in {"work", "candidate"} else "right")
-    for name, load in (("get", False), ("atomic", False), ("get", True)):
-        spent: dict[str, list[_Spent]] = {spec.name: [] for spec in specs}
+    for work, title in (("get", "get"), ("atomic", "atomic"), ("get", "get, under load")):
+        load = title != work
+        chosen = [_loading(spec) if load else spec for spec in specs]
+        spent: dict[str, list[_Spent]] = {spec.name: [] for spec in chosen}
         for number in range(-1, _PROCESSOR_ROUNDS):
-            for spec in in_turns(specs, number):
-                found = _processor_time(world, spec, name, 0 if load else count)
+            for spec in in_turns(chosen, number):
+                found = _processor_time(world, spec, work, 0 if load else count)
                 if number >= 0:
                     spent[spec.name].append(found)
-        for spec in specs:
+        for spec in chosen:
             columns = zip(*spent[spec.name], strict=True)
             client, server, python = (f"{median(column):.0f}" for column in columns)
-            work = f"{name}, under load" if load else name
-            ours = spec.kind == OURS
-            shown.add_row(work, spec.name, client, server if ours else "", python if ours else "")
+            served = (server, python) if spec.kind == OURS else ("", "")
+            shown.add_row(title, spec.name, client, *served)
     return shown
+
+
+def _loading(spec: Spec) -> Spec:
+    return replace(spec, processes=_PROCESSES, threads=_THREADS)
 
 
 class _Spent(NamedTuple):
@@ -94,15 +101,16 @@ def _processor_time(world: World, spec: Spec, work: str, count: int) -> _Spent:
     """Return what *count* works take, or what each takes under load if that is zero."""
     candidate, server = world.candidate(spec), world.shard(spec).pid
     tenants = candidate.tenants
-    before = usage(candidate.pid), usage(server)
+    before = candidate.usage(), usage(server)
     if count:
         rounds = count // _PROCESSOR_ROUNDS
         done = candidate.ask(do="run", work=work, count=rounds, order="turns", tenants=tenants)
     else:
-        done = candidate.ask(
+        answers = candidate.ask_all(
             do="load", work=work, seconds=_LOAD_SECONDS, tenants=tenants, threads=_THREADS, warm=1
         )
-    after = usage(candidate.pid), usage(server)
+        done = [duration for answer in answers for duration in answer]
+    after = candidate.usage(), usage(server)
     client, served = (now.since(then) for now, then in zip(after, before, strict=True))
     each = 1e6 / len(done)
     return _Spent(client.seconds * each, served.seconds * each, served.user_seconds * each)

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.usage import Usage, usage
+
 __all__ = ["BARE", "OURS", "ROOT", "Candidate", "Spec", "Variant"]
 
 OURS = "django-mtdd"
@@ -120,6 +122,10 @@ class Candidate:
         """Its one process."""
         (process,) = self._processes
         return process.pid
+
+    def usage(self) -> Usage:
+        """Return the processor time of all its processes."""
+        return sum((usage(process.pid) for process in self._processes), Usage())
 
     def ask(self, **command: Any) -> Any:
         """Send a command to its one process, and return the answer."""

@@ -56,5 +56,6 @@ def _of(process: psutil.Process) -> Usage:
     seconds = times.user + times.system
     if tasks.exists():
         schedstats = [(task / "schedstat").read_text() for task in tasks.iterdir()]
-        seconds = sum(int(text.split()[0]) for text in schedstats) / 1e9
+        # Those of threads that have ended are in the ticks only.
+        seconds = max(seconds, sum(int(text.split()[0]) for text in schedstats) / 1e9)
     return Usage(seconds, times.user, times.system)
