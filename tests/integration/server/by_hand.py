@@ -11,7 +11,7 @@ import grpc
 
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.wire.grpc_stream import ONE_CALL_HEADER, ClientStream
-from mtdd_router.wire.status import StatusCode
+from mtdd_router.wire.status import Status, StatusCode
 
 PATH = "/mtdd.v1.ShardService/Session"
 
@@ -161,6 +161,10 @@ class BareSession:
     @property
     def going_away(self) -> bool:
         return self._stream.going_away
+
+    @property
+    def status(self) -> Status | None:
+        return self._stream.status
 
     def wait(self, condition: Callable[[], bool]) -> None:
         """Read until *condition* holds."""
