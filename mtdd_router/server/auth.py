@@ -64,6 +64,14 @@ class Grant:
     origin: tuple[Caller, str] | None = None
     within: TenantSet | None = None
 
+    @property
+    def rights(self) -> tuple[object, ...]:
+        """What decides which targets it may use, and how; hashable.
+
+        Sets of tenants are the same only if they are one object.
+        """
+        return self.caller, self.permissions, self.tenants, self.within, self.read_only
+
     def covers(self, tenant: str) -> bool:
         """Whether it is for *tenant*."""
         return (self.tenants is None or tenant in self.tenants) and (

@@ -158,7 +158,9 @@ class BackendPool:
     def take(self, profile: Profile) -> Backend | None:
         """Return what ``acquire`` would, or None if that had to wait."""
         backend = self._pick(profile)
-        return None if backend is None else self._lend(backend)
+        if backend is not None:
+            self._lent.add(backend)
+        return backend
 
     def release(self, backend: Backend) -> None:
         """Take back a connection that is idle and clean."""

@@ -7,8 +7,7 @@ switch never shares a transaction that the statement could roll back and go on
 after: it would undo the switch.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mtdd_router.types import Isolation, Placement
@@ -23,6 +22,7 @@ _STATEMENT: Final = (
     b" pg_catalog.set_config('TimeZone', $3, false)"
 )
 _TEXT_OID: Final = 25
+_SWITCHES_KEPT: Final = 4
 _SET: Final = b"SELECT pg_catalog.set_config($1, $2, false)"
 
 # Prepared once on each backend connection; a switch then only binds.
@@ -43,19 +43,30 @@ class Profile:
     search_path: str
     settings: tuple[tuple[str, str], ...] = ()
     login: str = ""
+    _switches: dict[frozenset[str], tuple[bytes, int]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def home(self) -> tuple[str, str]:
         """What no switch changes on a connection: its database, and who has logged in."""
         return self.database, self.login
 
-    def switch(self, declared: Collection[str]) -> tuple[bytes, int]:
+    def switch(self, declared: frozenset[str]) -> tuple[bytes, int]:
         """Return the messages that switch to this profile, and their number of commands.
 
         Args:
             declared: the settings that profiles may have left on the connection;
                 those that this one does not set are reset.
         """
+        known = self._switches.get(declared)
+        if known is None:
+            if len(self._switches) >= _SWITCHES_KEPT:
+                self._switches.clear()
+            known = self._switches[declared] = self._compose_switch(declared)
+        return known
+
+    def _compose_switch(self, declared: frozenset[str]) -> tuple[bytes, int]:
         timezone = None
         others: list[tuple[str, bytes | None]] = []
         for name, value in self.settings:

@@ -88,6 +88,7 @@ class Session:
         self._pool = pool
         self._targets = targets
         self.grant = grant
+        self._rights = grant.rights
         self._outcome = outcome
         self._queue_timeout = queue_timeout
         self._loop = asyncio.get_running_loop()
@@ -252,7 +253,9 @@ class Session:
         """Return the checked target of *request*, or None if ``_resolve`` must find it."""
         resolved, held = self._resolved, self._backend
         if request.HasField("context"):
-            return self._targets.known(request.context, self.grant) if held is None else None
+            if held is not None:
+                return None
+            return self._targets.known(request.context, self.grant, self._rights)
         if resolved is None or (held is None and not self._targets.still_valid(resolved)):
             return None
         return resolved
@@ -396,8 +399,7 @@ class Session:
     ) -> pb.SessionResponse:
         """Draw the conclusions of a finished request; return the last part of its answer."""
         self._note(backend, resolved, statement)
-        pinned = bool(self._leftovers)
-        self._settled(backend)
+        pinned = self._settled(backend)
         return pb.SessionResponse(messages=part, complete=True, pinned=pinned)
 
     def _note(self, backend: Backend, resolved: Resolved, statement: Statement) -> None:
@@ -421,11 +423,16 @@ class Session:
             return service_pb.OUTCOME_FAILED
         return service_pb.OUTCOME_UNSPECIFIED
 
-    def _settled(self, backend: Backend) -> None:
-        """Give the backend connection back unless the session must keep it."""
-        if backend.status == b"I" and not self._leftovers and backend.quiet:
+    def _settled(self, backend: Backend) -> bool:
+        """Give the backend connection back unless the session must keep it.
+
+        Return whether it must because of what statements have left on it.
+        """
+        pinned = bool(self._leftovers)
+        if not pinned and backend.status == b"I" and backend.quiet:
             self._backend = None
             self._pool.release(backend)
+        return pinned
 
     async def _copy(self, copy: pb.CopyIn, write: Write) -> None:
         backend, resolved = self._backend, self._resolved

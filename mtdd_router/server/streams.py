@@ -219,7 +219,10 @@ class _CallStream(asyncio.Protocol):
         except ProtocolError as exc:
             self.fail(exc)
             return
-        if messages and not (len(messages) == 1 and self._take(messages[0])):
+        if len(messages) == 1 and self._take(messages[0]):
+            self._flush()
+            return
+        if messages:
             self._requests.extend(messages)
             if self._reader is None or self._taken is not None:
                 self._steer_reading()
@@ -256,6 +259,7 @@ class _CallStream(asyncio.Protocol):
             or self._requests
             or len(message) > _TAKEN_BYTES
             or self._stream.ended
+            or self._stream.aborted
             or self._stream.blocked
             or not self._writable
         ):
