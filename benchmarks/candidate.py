@@ -196,7 +196,7 @@ def _memory(name: str) -> int:
 
 def main() -> None:
     """Obey until standard input ends."""
-    settings = json.loads(os.environ["MTDD_BENCH_CANDIDATE"])
+    settings = json.loads(Path(os.environ["MTDD_BENCH_CANDIDATE"]).read_text())
     kind = StraightCommands if settings["kind"] == "psycopg" else DjangoCommands
     commands = kind(settings)
     for line in sys.stdin:

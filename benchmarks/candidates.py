@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,12 +94,16 @@ class Candidate:
         self.spec = spec
         self.tenants = tenants
         self.root = variant.root
+        # A file, since 10,000 tenants are too much for a variable.
+        self._folder = tempfile.TemporaryDirectory(prefix="mtdd-bench-candidate-")
+        told = Path(self._folder.name, "settings.json")
+        told.write_text(json.dumps(settings))
         self.environment = {
             **os.environ,
             **variant.variables,
             "PYTHONPATH": str(variant.root),
             "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
-            "MTDD_BENCH_CANDIDATE": json.dumps(settings),
+            "MTDD_BENCH_CANDIDATE": str(told),
         }
         self._processes = [
             subprocess.Popen(
@@ -175,3 +180,4 @@ class Candidate:
                 process.wait()
             assert process.stdout is not None
             process.stdout.close()
+        self._folder.cleanup()

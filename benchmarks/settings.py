@@ -1,4 +1,4 @@
-"""Django settings of a candidate, which is told what it is in MTDD_BENCH_CANDIDATE.
+"""Django settings of a candidate, which reads what it is in the file MTDD_BENCH_CANDIDATE.
 
 Direct is Django as it comes: nothing of the project is installed there. django-tenants is
 given its own backend, and reads the schemas that are there already.
@@ -6,11 +6,12 @@ given its own backend, and reads the schemas that are there already.
 
 import json
 import os
+from pathlib import Path
 
 from settings.base import *
 from settings.environment import as_database
 
-CANDIDATE = json.loads(os.environ["MTDD_BENCH_CANDIDATE"])
+CANDIDATE = json.loads(Path(os.environ["MTDD_BENCH_CANDIDATE"]).read_text())
 
 SECRET_KEY = "only-for-a-benchmark"
 DEBUG = False

@@ -81,7 +81,7 @@ ROWS: Sequence[Row] = (
         note=f"32 threads with persistent connections need {32 * _DATABASES:,}; measured are "
         f"4 threads with {4 * _DATABASES:,}.",
     ),
-    Latency("6", "list of 10,000 rows of 5 columns", "list", sides=_beside(1.4)),
+    Latency("6", "list of 10,000 rows of 5 columns", "list", sides=_pair(1.4)),
     Latency("7", "bulk_create of 10,000 rows", "bulk_create", sides=_pair(1.15)),
     Streaming("8", f".iterator() over {PLANES.rows:,} rows", "iterate", sides=_pair(1.4, "rows")),
     Load(

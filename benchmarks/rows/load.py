@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from benchmarks.figures import Check, Result, quantile, ratios
 from benchmarks.rows.row import Row, in_turns
+from benchmarks.sites import QUICK
 from benchmarks.world import World
 
 __all__ = ["Load"]
@@ -22,7 +23,7 @@ class Load(Row):
     """
 
     work: str
-    seconds: float = 2.0
+    seconds: float = 1.0 if QUICK else 2.0
     least_throughput: float | None = None
     most_p99: float | None = None
     note: str = ""
