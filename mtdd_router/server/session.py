@@ -46,9 +46,8 @@ Done = Callable[[pb.SessionResponse | None], None]
 
 
 class _Started(NamedTuple):
-    """A request that ``start`` has sent."""
+    """What ``start`` has sent, for whom."""
 
-    request: pb.SessionRequest
     backend: Backend
     resolved: Resolved
     statement: Statement
@@ -88,7 +87,6 @@ class Session:
         self._pool = pool
         self._targets = targets
         self.grant = grant
-        self._rights = grant.rights
         self._outcome = outcome
         self._queue_timeout = queue_timeout
         self._loop = asyncio.get_running_loop()
@@ -165,7 +163,7 @@ class Session:
         self._resolved = resolved
         self._backend = backend
         self._whole = statement.fusable or text == b"COMMIT"
-        self._started = _Started(request, backend, resolved, statement, done)
+        self._started = _Started(backend, resolved, statement, done)
         backend.heard = self._heard
         self._limit(request)
         return True
@@ -253,9 +251,7 @@ class Session:
         """Return the checked target of *request*, or None if ``_resolve`` must find it."""
         resolved, held = self._resolved, self._backend
         if request.HasField("context"):
-            if held is not None:
-                return None
-            return self._targets.known(request.context, self.grant, self._rights)
+            return self._targets.known(request.context, self.grant) if held is None else None
         if resolved is None or (held is None and not self._targets.still_valid(resolved)):
             return None
         return resolved

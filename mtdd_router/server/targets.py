@@ -21,9 +21,6 @@ __all__ = ["Refused", "Resolved", "Targets", "error"]
 
 _INTERNED: Final = 50_000
 
-Rights = tuple[object, ...]
-"""See ``Grant.rights``."""
-
 
 class Refused(Exception):
     """The server refuses a request; ``error`` is what the client is told."""
@@ -96,22 +93,16 @@ class Targets:
         self._extension_schema = extension_schema
         self._guards_strict = guards_strict
         self._profiles: dict[Profile, tuple[Placement | None, Profile]] = {}
-        self._known: dict[tuple[Rights, bytes], Resolved] = {}
+        self._known: dict[tuple[tuple[object, ...], bytes], Resolved] = {}
 
     def still_valid(self, resolved: Resolved) -> bool:
         """Whether the placement is still the one that was checked, by the cache alone."""
         placement = resolved.placement
         return placement is None or self._placements.get(placement.tenant) is placement
 
-    def known(self, context: pb.Context, grant: Grant, rights: Rights) -> Resolved | None:
-        """Return what ``resolve`` would, or None if it had to wait or to refuse.
-
-        Args:
-            context: of the request.
-            grant: the caller's.
-            rights: those of *grant*, which callers keep.
-        """
-        key = rights, context.SerializeToString()
+    def known(self, context: pb.Context, grant: Grant) -> Resolved | None:
+        """Return what ``resolve`` would, or None if it had to wait or to refuse."""
+        key = grant.rights, context.SerializeToString()
         resolved = self._known.get(key)
         # What was resolved depends on nothing else than the key and the placement.
         if resolved is None or not self.still_valid(resolved):

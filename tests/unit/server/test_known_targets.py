@@ -44,7 +44,7 @@ def context(tenant: str = "abc", epoch: int = 3, **settings: str) -> pb.Context:
 
 
 def known(targets: Targets, grant: Grant, asked: pb.Context | None = None) -> Resolved | None:
-    return targets.known(asked or context(), grant, grant.rights)
+    return targets.known(asked or context(), grant)
 
 
 def test_the_same_is_known_again(targets: Targets) -> None:
