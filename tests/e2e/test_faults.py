@@ -31,7 +31,7 @@ from mtdd_router.client import session as client
 from mtdd_router.client.exchange import Exchange, ExchangeFailed
 from mtdd_router.directory import directory
 from mtdd_router.embedded import Stack, StackOptions
-from mtdd_router.embedded.ports import HOST
+from mtdd_router.embedded.ports import HOST, is_free
 from mtdd_router.embedded.postgres import SUPERUSER, PostgresServer
 from mtdd_router.embedded.processes import wait_until
 from mtdd_router.embedded.shard_server import ShardServer
@@ -127,6 +127,8 @@ class Site:
         assert process is not None
         process.kill()
         process.wait()
+        # The worker lives until it sees that its parent has gone, and answers till then.
+        assert wait_until(lambda: is_free(self.server.port), timeout=PATIENCE, pause=0.001)
 
     def start(self) -> None:
         """Start the server; from any thread."""
