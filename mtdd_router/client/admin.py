@@ -32,6 +32,8 @@ from mtdd_router.wire.status import exception_for
 __all__ = ["ShardAdmin"]
 
 _SERVICE: Final = "/mtdd.v1.ShardAdminService"
+# So many placements are asked for at once.
+_PAGE: Final = 10_000
 
 
 class ShardAdmin:
@@ -136,20 +138,22 @@ class ShardAdmin:
         answer = self._call("UpdatePlacement", request, admin_pb.UpdatePlacementResponse)
         return placement_from_message(answer.placement)
 
-    def placements(self, *, tenant: str = "", orphans: bool = False) -> ShardPlacements:
-        """Return the shard's placements, all or one tenant's; *orphans* as well if asked."""
+    def placements(self, *tenants: str, orphans: bool = False) -> ShardPlacements:
+        """Return the placements of *tenants*, or all; *orphans* of the shard as well if asked."""
         placements: dict[str, Placement] = {}
         found: set[str] = set()
         missing: set[str] = set()
         after = ""
         while True:
-            request = admin_pb.ListPlacementsRequest(tenant=tenant, after=after, orphans=orphans)
+            request = admin_pb.ListPlacementsRequest(
+                tenants=tenants, after=after, limit=_PAGE, orphans=orphans
+            )
             answer = self._call("ListPlacements", request, admin_pb.ListPlacementsResponse)
             page = {item.tenant: placement_from_message(item) for item in answer.placements}
             placements.update(page)
             found.update(answer.orphans)
             missing.update(answer.missing)
-            if tenant or not page:
+            if len(page) < _PAGE:
                 break
             after = max(page)
         return ShardPlacements(placements, tuple(sorted(found)), tuple(sorted(missing)))

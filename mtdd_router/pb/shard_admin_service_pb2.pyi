@@ -112,16 +112,16 @@ class UpdatePlacementResponse(_message.Message):
     def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ...) -> None: ...
 
 class ListPlacementsRequest(_message.Message):
-    __slots__ = ("tenant", "after", "limit", "orphans")
-    TENANT_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("tenants", "after", "limit", "orphans")
+    TENANTS_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     ORPHANS_FIELD_NUMBER: _ClassVar[int]
-    tenant: str
+    tenants: _containers.RepeatedScalarFieldContainer[str]
     after: str
     limit: int
     orphans: bool
-    def __init__(self, tenant: _Optional[str] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., orphans: _Optional[bool] = ...) -> None: ...
+    def __init__(self, tenants: _Optional[_Iterable[str]] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., orphans: _Optional[bool] = ...) -> None: ...
 
 class ListPlacementsResponse(_message.Message):
     __slots__ = ("placements", "orphans", "missing")

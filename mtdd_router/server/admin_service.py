@@ -253,10 +253,12 @@ class ShardAdminService:
         self, request: admin_pb.ListPlacementsRequest, context: CallContext
     ) -> admin_pb.ListPlacementsResponse:
         """List placements, and what does not fit together."""
-        async with self._call("ListPlacements", request.tenant, context) as namespaces:
+        tenants = list(request.tenants)
+        tenant = tenants[0] if len(tenants) == 1 else ""
+        async with self._call("ListPlacements", tenant, context) as namespaces:
             inventory = Inventory(namespaces)
             placements, missing = await inventory.page(
-                tenant=request.tenant, after=request.after, limit=request.limit or _PAGE
+                tenants, after=request.after, limit=request.limit or _PAGE
             )
             # Once, with the first page.
             orphans = await inventory.orphans() if request.orphans and not request.after else []

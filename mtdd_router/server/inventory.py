@@ -39,7 +39,7 @@ SELECT {PLACEMENT_COLUMNS},
  ORDER BY tenant COLLATE "C"
  LIMIT %(limit)s
 """
-_PAGE_OF_ONE: Final = _PAGE.format("tenant = %(tenant)s")
+_PAGE_OF_SOME: Final = _PAGE.format('tenant = ANY(%(tenants)s) AND tenant COLLATE "C" > %(after)s')
 _PAGE_OF_ALL: Final = _PAGE.format('tenant COLLATE "C" > %(after)s')
 
 # The owner's mark counts as well: a tenant may change the comments of what it owns.
@@ -123,12 +123,18 @@ class Inventory:
         return Facts(*row)
 
     async def page(
-        self, *, tenant: str, after: str, limit: int
+        self, tenants: list[str], *, after: str, limit: int
     ) -> tuple[list[Placement], list[str]]:
-        """Return placements by name, and the tenants among them that miss role or namespace."""
+        """Return placements by name, and the tenants among them that miss role or namespace.
+
+        Args:
+            tenants: only theirs; all, if none is named.
+            after: only of names behind this one.
+            limit: at most so many.
+        """
         cursor = await self._connection.execute(
-            _PAGE_OF_ONE if tenant else _PAGE_OF_ALL,
-            {"tenant": tenant, "after": after, "limit": max(limit, 1)},
+            _PAGE_OF_SOME if tenants else _PAGE_OF_ALL,
+            {"tenants": tenants, "after": after, "limit": max(limit, 1)},
         )
         rows = await cursor.fetchall()
         placements = [placement_from_row(row[:-1]) for row in rows]

@@ -5,23 +5,34 @@ So of the two, the one with the higher epoch is the later, and an operation that
 stopped between the two is completed by taking over the shard's.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict, Unpack
 
 from django.db import DEFAULT_DB_ALIAS, Error, IntegrityError, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.conf import mtdd_settings
 from mtdd_router.errors import RegistryUnavailable
-from mtdd_router.types import TRANSITIONS, Placement, TenantState
+from mtdd_router.types import TRANSITIONS, Placement, ShardPlacements, TenantState
 from tenants.errors import PlacementDisagreement, TenantAlreadyExists, WrongTenantState
 from tenants.models import Tenant
-from tenants.services.audit import note
+from tenants.services.audit import note, note_each
 from tenants.services.resting import let_rest
 from tenants.services.routes import forget
 
-__all__ = ["adopt_role", "agree", "drop_leftovers", "find_placement", "purge_date", "record"]
+__all__ = [
+    "adopt_role",
+    "agree",
+    "drop_leftovers",
+    "find_placement",
+    "find_placements",
+    "purge_date",
+    "record",
+    "record_purging",
+]
 
 
 _TOLD: Final = frozenset({"name", "state", "isolation", "role"})
@@ -76,6 +87,30 @@ def record(tenant: Tenant, **changes: Unpack[Changes]) -> None:
     forget(*{before, tenant.name})
 
 
+def record_purging(tenants: Sequence[Tenant]) -> None:
+    """Write that *tenants*, whose locks are held, are being purged: of all of them, or of none.
+
+    Raises:
+        PlacementDisagreement: if one is deleted no more.
+    """
+    deleted = {tenant.name: tenant for tenant in tenants if tenant.state == TenantState.DELETED}
+    changes = Changes(state=TenantState.DELETING.value, purge_at=None, state_before_deletion="")
+    with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
+        updated = Tenant.objects.filter(
+            pk__in=[tenant.pk for tenant in deleted.values()], state=TenantState.DELETED.value
+        ).update(**changes, epoch=F("epoch") + 1, updated_at=timezone.now())
+        if updated != len(deleted):
+            raise PlacementDisagreement(
+                f"Of the tenants {', '.join(deleted)}, some have been changed by another "
+                "operation; repeat the command."
+            )
+        note_each("change tenant", deleted, state=changes["state"])
+    for tenant in deleted.values():
+        tenant.state, tenant.epoch = changes["state"], tenant.epoch + 1
+        tenant.purge_at, tenant.state_before_deletion = None, ""
+    forget(*deleted)
+
+
 def _note(tenant: Tenant, changes: Changes) -> None:
     """Note what an operator would call a change; that a tenant is migrated, runs tell."""
     told: dict[str, Any] = {
@@ -110,14 +145,22 @@ def _entering(tenant: Tenant, state: TenantState) -> Changes:
 
 def find_placement(admin: ShardAdmin, tenant: Tenant) -> Placement | None:
     """Return the placement of the tenant's namespace, under whatever name it is."""
-    placement = admin.placements(tenant=tenant.name).placements.get(tenant.name)
-    if placement is not None and placement.namespace == tenant.namespace:
-        return placement
-    # A rename that stopped half way leaves it under the new name.
-    for other in admin.placements().placements.values():
-        if other.namespace == tenant.namespace:
-            return other
-    return None
+    return find_placements(admin, [tenant]).get(tenant.pk)
+
+
+def find_placements(admin: ShardAdmin, tenants: Sequence[Tenant]) -> dict[int, Placement]:
+    """Return the placements of those of the shard's *tenants* that have one, by primary key."""
+    found: dict[str, Placement] = {}
+    if names := [tenant.name for tenant in tenants]:
+        found = _by_namespace(admin.placements(*names))
+    if any(tenant.namespace not in found for tenant in tenants):
+        # A rename that stopped half way leaves it under the new name.
+        found = _by_namespace(admin.placements())
+    return {tenant.pk: found[tenant.namespace] for tenant in tenants if tenant.namespace in found}
+
+
+def _by_namespace(listed: ShardPlacements) -> dict[str, Placement]:
+    return {placement.namespace: placement for placement in listed.placements.values()}
 
 
 def agree(tenant: Tenant, admin: ShardAdmin) -> None:
@@ -154,6 +197,6 @@ def adopt_role(tenant: Tenant, placement: Placement) -> None:
 
 def drop_leftovers(tenant: Tenant, admin: ShardAdmin) -> None:
     """Remove a namespace or role that an interrupted creation or deletion left."""
-    orphans = admin.placements(tenant=tenant.name, orphans=True).orphans
+    orphans = admin.placements(tenant.name, orphans=True).orphans
     for name in sorted({tenant.namespace, tenant.role} & set(orphans)):
         admin.drop_orphan(name)

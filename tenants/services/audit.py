@@ -52,10 +52,10 @@ def note(action: str, *, tenant: str = "", shard: str = "", **details: object) -
     _entry(action, tenant=tenant, shard=shard, details=details).save(using=DEFAULT_DB_ALIAS)
 
 
-def note_each(action: str, tenants: Iterable[str]) -> None:
+def note_each(action: str, tenants: Iterable[str], **details: object) -> None:
     """Write, as `note` does, that *action* is done to each of *tenants*."""
     AuditEntry.objects.using(DEFAULT_DB_ALIAS).bulk_create(
-        [_entry(action, tenant=tenant) for tenant in tenants]
+        [_entry(action, tenant=tenant, details=details) for tenant in tenants]
     )
 
 

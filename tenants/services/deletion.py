@@ -5,10 +5,11 @@ Invariants: what was deleted by date is purged only where registry and shard agr
 it is deleted; a purge may stop at any step, and goes on when it is repeated.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 from time import perf_counter
 from typing import Final
 
@@ -20,9 +21,15 @@ from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.errors import MTDDError, ShardError, TenantDoesNotExist
 from mtdd_router.types import Placement, TenantState
 from tenants import signals
-from tenants.errors import OperationInterrupted, PlacementDisagreement, TenantBusy
+from tenants.errors import OperationInterrupted, PlacementDisagreement
 from tenants.models import Shard, Tenant
-from tenants.services.agreement import drop_leftovers, find_placement, record
+from tenants.services.agreement import (
+    drop_leftovers,
+    find_placement,
+    find_placements,
+    record,
+    record_purging,
+)
 from tenants.services.audit import note_each
 from tenants.services.changing import WHOLE, get_tenant, sentence, set_state, where
 from tenants.services.identity import admin_of
@@ -148,8 +155,8 @@ def purge_tenants(
     """
     wanted = list(tenants)
     together = max(1, min(_TOGETHER, len(wanted) // parallel))
-    batches = [wanted[start : start + together] for start in range(0, len(wanted), together)]
     results = []
+    batches = _batches(wanted, together)
     with closing(in_parallel(batches, _purge_batch, parallel=parallel)) as done:
         for batch in done:
             for result in batch:
@@ -238,64 +245,111 @@ def _undeleted(tenant: Tenant) -> TenantState:
     return TenantState(before if tenant.state == TenantState.DELETED else tenant.state)
 
 
+def _batches(tenants: Iterable[Tenant], size: int) -> list[list[Tenant]]:
+    """Return *tenants* in batches of one shard each, the shards in turn."""
+    by_shard: dict[int, list[list[Tenant]]] = {}
+    for tenant in tenants:
+        batches = by_shard.setdefault(tenant.shard_id, [])
+        if not batches or len(batches[-1]) == size:
+            batches.append([])
+        batches[-1].append(tenant)
+    in_turn = zip_longest(*by_shard.values(), fillvalue=[])
+    return [batch for batches in in_turn for batch in batches if batch]
+
+
 def _purge_batch(batch: Sequence[Tenant]) -> list[PurgeResult]:
-    """Purge the tenants of *batch*, each by itself but for what the registry does."""
-    results: dict[str, PurgeResult] = {}
-    gone: list[Tenant] = []
-
-    def came(tenant: Tenant, outcome: PurgeOutcome, seconds: float = 0.0, error: str = "") -> None:
-        result = PurgeResult(tenant.name, tenant.shard.name, outcome, seconds, error)
-        results[tenant.name] = result
-
-    try:
-        with tenant_locks(tenant.name for tenant in batch) as held:
-            rows = Tenant.objects.select_related("shard").filter(
-                _is_due(), pk__in=[tenant.pk for tenant in batch]
-            )
-            due = {row.pk: row for row in rows}
-            for tenant in batch:
-                started = perf_counter()
-                try:
-                    row = _still_due(tenant, held, due)
-                    _drop_due(row)
-                except (TenantBusy, TenantDoesNotExist) as exc:
-                    came(tenant, PurgeOutcome.SKIPPED, perf_counter() - started, str(exc))
-                except (MTDDError, Error) as exc:
-                    came(tenant, PurgeOutcome.FAILED, perf_counter() - started, str(exc))
-                else:
-                    came(tenant, PurgeOutcome.PURGED, perf_counter() - started)
-                    gone.append(row)
-            if gone:
-                _delete_rows(*gone, rest=True)
-    except (MTDDError, Error) as exc:
-        for tenant in batch:
-            known = results.get(tenant.name)
-            if known is None or known.outcome is PurgeOutcome.PURGED:
-                came(tenant, PurgeOutcome.FAILED, error=str(exc))
-    else:
-        for row in gone:
-            tell(signals.post_purge, row.name, tenant=row)
-    return list(results.values())
+    """Purge tenants of one shard, each by itself but for what is asked and written of all."""
+    return _Purge(batch).run()
 
 
-def _still_due(tenant: Tenant, held: frozenset[str], due: Mapping[int, Tenant]) -> Tenant:
-    """Return the row of *tenant*, unless it was brought back, or is just being brought back."""
-    if tenant.name not in held:
-        raise busy(tenant.name)
-    row = due.get(tenant.pk)
-    if row is None or row.name != tenant.name:
-        raise TenantDoesNotExist(f"Tenant {tenant.name!r} is not to be purged any more.")
-    return row
+class _Purge:
+    """A purge of tenants of one shard, of which some may be due no more."""
+
+    def __init__(self, batch: Sequence[Tenant]) -> None:
+        self._batch = batch
+        self._results: dict[str, PurgeResult] = {}
+
+    def run(self) -> list[PurgeResult]:
+        gone: list[Tenant] = []
+        try:
+            with tenant_locks(tenant.name for tenant in self._batch) as held:
+                rows = self._still_due(held)
+                if rows:
+                    admin = admin_of(rows[0].shard, timeout=_DROP_TIMEOUT)
+                    gone = self._drop(rows, admin)
+                if gone:
+                    _delete_rows(*gone, rest=True)
+        except (MTDDError, Error) as exc:
+            for tenant in self._batch:
+                known = self._results.get(tenant.name)
+                if known is None or known.outcome is PurgeOutcome.PURGED:
+                    self._came(tenant, PurgeOutcome.FAILED, exc)
+        else:
+            for row in gone:
+                tell(signals.post_purge, row.name, tenant=row)
+        return list(self._results.values())
+
+    def _still_due(self, held: frozenset[str]) -> list[Tenant]:
+        """Return the rows of those that were not brought back, nor are just being brought back."""
+        rows = Tenant.objects.select_related("shard").filter(
+            _is_due(),
+            # One that was renamed since is not locked.
+            name__in=held,
+            pk__in=[tenant.pk for tenant in self._batch],
+            shard=self._batch[0].shard_id,
+        )
+        found = {row.name: row for row in rows}
+        for tenant in self._batch:
+            if tenant.name not in held:
+                self._came(tenant, PurgeOutcome.SKIPPED, busy(tenant.name))
+            elif tenant.name not in found:
+                self._came(tenant, PurgeOutcome.SKIPPED, _not_due(tenant.name))
+        return list(found.values())
+
+    def _drop(self, rows: list[Tenant], admin: ShardAdmin) -> list[Tenant]:
+        """Drop those of *rows* that nothing speaks against, but for the rows; return them."""
+        placements = find_placements(admin, rows)
+        wanted, gone = [], []
+        for row in rows:
+            try:
+                _require_agreement(row, placements.get(row.pk))
+                ask(signals.pre_purge, row.name, tenant=row)
+            except (MTDDError, Error) as exc:
+                self._came(row, PurgeOutcome.FAILED, exc)
+            else:
+                wanted.append(row)
+        record_purging(wanted)
+        for row in wanted:
+            started = perf_counter()
+            try:
+                _drop(row, admin, placements.get(row.pk))
+            except (MTDDError, Error) as exc:
+                self._came(row, PurgeOutcome.FAILED, exc, perf_counter() - started)
+            else:
+                self._came(row, PurgeOutcome.PURGED, None, perf_counter() - started)
+                gone.append(row)
+        return gone
+
+    def _came(
+        self,
+        tenant: Tenant,
+        outcome: PurgeOutcome,
+        error: Exception | None,
+        seconds: float = 0.0,
+    ) -> None:
+        self._results[tenant.name] = PurgeResult(
+            tenant.name, tenant.shard.name, outcome, seconds, str(error or "")
+        )
 
 
-def _drop_due(row: Tenant) -> None:
-    """Drop a tenant that is due, but for its row."""
-    admin = admin_of(row.shard, timeout=_DROP_TIMEOUT)
-    placement = find_placement(admin, row)
+def _not_due(name: str) -> TenantDoesNotExist:
+    return TenantDoesNotExist(f"Tenant {name!r} is not to be purged any more.")
+
+
+def _require_agreement(row: Tenant, placement: Placement | None) -> None:
+    """Refuse to purge what the shard does not know as deleted."""
     if row.state == TenantState.DELETED and placement != row.placement():
         raise PlacementDisagreement(
             f"Tenant {row.name!r} is deleted in the registry, but not on {where(row)}; run "
             "`manage.py check_shards --repair`."
         )
-    ask(signals.pre_purge, row.name, tenant=row)
-    _drop(row, admin, placement)

@@ -110,7 +110,14 @@ def unlocked_jobs(jobs: Iterable[int]) -> list[int]:
 
 @contextmanager
 def many_operations() -> Iterator[None]:
-    """Let the operations of this thread, one after another, take locks on one connection."""
+    """Let the operations of this thread, one after another, take locks on one connection.
+
+    To open one for each takes longer than most of what an operation does here. It is closed
+    with the block, or with the outermost of several.
+    """
+    if _thread.keeps:
+        yield
+        return
     _thread.keeps = True
     try:
         yield

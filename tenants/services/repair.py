@@ -198,7 +198,7 @@ class _Comparison:
 
     def _stranger(self, admin: ShardAdmin, name: str) -> None:
         """Look at a placement without a row; its lock is held."""
-        placement = admin.placements(tenant=name).placements.get(name)
+        placement = admin.placements(name).placements.get(name)
         if placement is None or self._claimed(placement.namespace):
             return
         detail = f"The namespace {placement.namespace!r} is {placement.state} on the shard."
@@ -265,7 +265,7 @@ class _Comparison:
 def _placement_of(admin: ShardAdmin, row: Tenant, names: set[str]) -> tuple[Placement | None, bool]:
     """Return the placement of the row's namespace, and whether its namespace is gone."""
     for name in sorted(names):
-        found = admin.placements(tenant=name, orphans=True)
+        found = admin.placements(name, orphans=True)
         placement = found.placements.get(name)
         if placement is not None and placement.namespace == row.namespace:
             return placement, name in found.missing

@@ -202,7 +202,7 @@ def _is_whole(tenant: Tenant) -> bool:
     """Whether the tenant's shard has it as the registry does."""
     if tenant.state != TenantState.ACTIVE:
         return False
-    found = admin_of(tenant.shard).placements(tenant=tenant.name)
+    found = admin_of(tenant.shard).placements(tenant.name)
     return found.placements.get(tenant.name) == tenant.placement()
 
 

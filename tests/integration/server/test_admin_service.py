@@ -554,11 +554,13 @@ def test_the_list_comes_in_pages_in_the_order_of_bytes(
     assert len(found.missing) == 25000
 
 
-def test_one_tenant_can_be_listed(admin: ShardAdmin, new_placement: NewPlacement) -> None:
-    placement = admin.create_namespace(new_placement("abc"))
+def test_those_that_are_named_are_listed(admin: ShardAdmin, new_placement: NewPlacement) -> None:
+    abc = admin.create_namespace(new_placement("abc"))
+    klm = admin.create_namespace(new_placement("klm"))
     admin.create_namespace(new_placement("xyz"))
-    assert admin.placements(tenant="abc").placements == {"abc": placement}
-    assert admin.placements(tenant="nobody").placements == {}
+    assert admin.placements("abc").placements == {"abc": abc}
+    assert admin.placements("klm", "nobody", "abc").placements == {"abc": abc, "klm": klm}
+    assert admin.placements("nobody").placements == {}
 
 
 def test_sizes_grow_with_the_data(

@@ -243,4 +243,4 @@ def test_a_schema_is_made_with_what_its_script_makes(
     # Asked again, it is there already, and nothing is done twice.
     assert [admin.create_filled(placement, part) for _ in range(2)] == [placement, placement]
     assert fingerprints(admin, ["new"]) == {"new": fingerprint}
-    assert admin.placements(tenant="new").placements == {"new": placement}
+    assert admin.placements("new").placements == {"new": placement}

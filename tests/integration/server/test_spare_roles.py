@@ -98,7 +98,7 @@ def test_a_tenant_is_made_without_changing_any_role(
     assert made.namespace == wanted.namespace
     # Asked for again, as after a lost answer, it is the same.
     assert admin.create_namespace(wanted) == made
-    assert admin.placements(tenant="abc").placements["abc"] == made
+    assert admin.placements("abc").placements["abc"] == made
     assert admin.drop_namespace("abc")
     assert not postgres.execute("SELECT FROM pg_roles WHERE rolname = %s", [made.role]).rowcount
 

@@ -155,5 +155,5 @@ def test_a_call_whose_client_is_gone_ends_and_its_transaction_with_it(
             # Before it would have given up waiting for the lock by itself.
             wait_until(lambda: not is_waiting(), limit=4.0)
             assert not is_waiting()
-    assert admin.placements(tenant=placement.tenant).placements
+    assert admin.placements(placement.tenant).placements
     assert admin.drop_namespace(placement.tenant)

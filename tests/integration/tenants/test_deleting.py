@@ -215,6 +215,65 @@ def test_those_that_are_purged_together_stand_for_themselves(
         services.create_tenant("gone")
 
 
+def test_one_that_was_renamed_since_it_was_found_due_is_not_purged(abc, tenant_factory):
+    tenant_factory("other", shard="shard1")
+    for name in ("abc", "other"):
+        services.delete_tenant(name)
+    _is_over()
+    due = services.due_tenants()
+    services.undelete_tenant("abc")
+    services.rename_tenant("abc", "new")
+    services.delete_tenant("new")
+    _is_over()
+    results = services.purge_tenants(due, parallel=1)
+    assert {result.tenant: result.outcome for result in results} == {
+        "abc": PurgeOutcome.SKIPPED,
+        "other": PurgeOutcome.PURGED,
+    }
+    assert services.undelete_tenant("new").state == "active"
+    assert User.objects.using("new").get().username == "somebody"
+
+
+def test_a_shard_that_is_gone_fails_its_tenants_and_changes_nothing_of_them(
+    abc, spare_server, tenant_factory, shard_addresses
+):
+    services.register_shard("spare", spare_server.address)
+    for name in ("one", "two"):
+        tenant_factory(name, shard="spare")
+    deleted = {name: services.delete_tenant(name) for name in ("abc", "one", "two")}
+    _is_over()
+    kill(spare_server)
+    results = services.purge_tenants(services.due_tenants(), parallel=1)
+    assert {result.tenant: result.outcome for result in results} == {
+        "abc": PurgeOutcome.PURGED,
+        "one": PurgeOutcome.FAILED,
+        "two": PurgeOutcome.FAILED,
+    }
+    assert all("spare" in result.error for result in results if result.error)
+    for tenant in Tenant.objects.all():
+        assert (tenant.state, tenant.epoch) == ("deleted", deleted[tenant.name].epoch)
+
+
+def test_what_is_written_of_many_is_told_of_each(abc, tenant_factory):
+    tenant_factory("other", shard="shard1")
+    for name in ("abc", "other"):
+        services.delete_tenant(name)
+    _is_over()
+    services.purge_tenants(services.due_tenants(), parallel=1)
+    told = [
+        (entry.action, entry.tenant, entry.details.get("state"))
+        for entry in services.audit_entries()
+        if entry.action != "create tenant"
+    ]
+    for name in ("abc", "other"):
+        # The last first.
+        assert [(action, state) for action, tenant, state in told if tenant == name] == [
+            ("purge tenant", None),
+            ("change tenant", "deleting"),
+            ("change tenant", "deleted"),
+        ]
+
+
 def test_two_who_purge_at_once_purge_each_once(tenant_factory, placements):
     for number in range(4):
         tenant_factory(f"t{number}")

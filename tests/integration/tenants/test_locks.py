@@ -31,6 +31,14 @@ def test_many_operations_one_after_another_take_theirs_on_one():
         assert pid_of("abc") == pid_of("xyz") == pid_of("abc")
 
 
+def test_the_connection_is_kept_until_the_outermost_block_ends():
+    with many_operations():
+        with many_operations():
+            first = pid_of("abc")
+        assert pid_of("abc") == first
+    assert pid_of("abc") != first
+
+
 def test_a_lock_within_a_lock_has_a_connection_of_its_own_all_the_same():
     with many_operations(), tenant_lock("abc"), tenant_lock("xyz"):
         assert len(with_locks()) == 2
