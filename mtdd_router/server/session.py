@@ -249,10 +249,17 @@ class Session:
 
     def _known(self, request: pb.SessionRequest) -> Resolved | None:
         """Return the checked target of *request*, or None if ``_resolve`` must find it."""
-        resolved, held = self._resolved, self._backend
-        if request.HasField("context"):
-            return self._targets.known(request.context, self.grant) if held is None else None
-        if resolved is None or (held is None and not self._targets.still_valid(resolved)):
+        if not request.HasField("context"):
+            return self._resolved_before()
+        if self._backend is not None:
+            return None
+        return self._targets.known(request.context, self.grant)
+
+    def _resolved_before(self) -> Resolved | None:
+        """Return the target of the request before, or None if it must be checked anew."""
+        resolved = self._resolved
+        # Inside a transaction the tenant was checked when it began.
+        if self._backend is None and resolved and not self._targets.still_valid(resolved):
             return None
         return resolved
 
@@ -351,11 +358,9 @@ class Session:
             raise Refused(error(pb.REASON_INVALID_REQUEST, "begin is not a plain BEGIN."))
         if self._context is None:
             raise Refused(error(pb.REASON_INVALID_REQUEST, "The first request has no context."))
-        resolved = self._resolved
-        # Inside a transaction the tenant was checked when it began.
-        if resolved is None or (held is None and not self._targets.still_valid(resolved)):
-            resolved = await self._targets.resolve(self._context, self.grant)
-            self._resolved = resolved
+        resolved = self._resolved_before()
+        if resolved is None:
+            resolved = self._resolved = await self._targets.resolve(self._context, self.grant)
         return resolved
 
     async def _acquire(self, resolved: Resolved, timeout_ms: int) -> Backend:
