@@ -12,13 +12,43 @@ from tenants.errors import NoShardAvailable, ShardRegistryError
 from tenants.models import Shard
 from tenants.services.shards import get_shard, identify_as
 
-__all__ = ["choose_shard", "distrust", "new_namespace", "require_shard"]
+__all__ = ["choose_shard", "distrust", "new_namespace", "note_placed", "require_shard"]
 
 _NAME_IN_NAMESPACE: Final = 40
 _PROBE_TIMEOUT: Final = 2.0
 # For so many seconds a shard that has answered is not asked again.
 _TRUSTED_SECONDS: Final = 5.0
 _answered: Final[dict[tuple[int, str], float]] = {}
+# With fewer tenants counting them takes no longer than a statement.
+_FEW_TENANTS: Final = 1000
+# For so many seconds more are not counted again, but those that were placed added.
+_COUNTED_SECONDS: Final = 5.0
+
+
+class _Loads:
+    """How many tenants shards have."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+        self._counted_at = -inf
+
+    def of_shards(self) -> list[tuple[Shard, int]]:
+        """Return all shards, with how many tenants each has."""
+        if self._counted_at + _COUNTED_SECONDS > monotonic():
+            return [(shard, self._counts.get(shard.pk, 0)) for shard in Shard.objects.all()]
+        shards = Shard.objects.annotate(tenants_there=Count("tenants"))
+        counted: list[tuple[Shard, int]] = [(shard, shard.tenants_there) for shard in shards]
+        if sum(count for _, count in counted) > _FEW_TENANTS:
+            self._counts = {shard.pk: count for shard, count in counted}
+            self._counted_at = monotonic()
+        return counted
+
+    def add(self, shard: Shard) -> None:
+        """Count a tenant that is new on *shard*."""
+        self._counts[shard.pk] = self._counts.get(shard.pk, 0) + 1
+
+
+_loads: Final = _Loads()
 
 
 def new_namespace(tenant: str) -> str:
@@ -34,17 +64,20 @@ def new_namespace(tenant: str) -> str:
 def choose_shard() -> Shard:
     """Return the least loaded shard that accepts tenants and answers, or has just now.
 
-    The load is that with the new tenant, by weight; of equals, the first by name.
+    The load is that with the new tenant, by weight; of equals, the first by name. Of many
+    tenants, what other processes did in the last seconds is not seen.
 
     Raises:
         NoShardAvailable: saying of each shard why it cannot be.
     """
-    accepting = Shard.objects.filter(accepts_tenants=True).annotate(tenants_there=Count("tenants"))
+    loads = _loads.of_shards()
     by_load = sorted(
-        accepting, key=lambda shard: ((shard.tenants_there + 1) / shard.weight, shard.name)
+        ((count + 1) / shard.weight, shard.name, shard)
+        for shard, count in loads
+        if shard.accepts_tenants
     )
     reasons = []
-    for shard in by_load:
+    for _, _, shard in by_load:
         try:
             _require_answer(shard)
         except (ShardError, ShardRegistryError) as exc:
@@ -56,11 +89,16 @@ def choose_shard() -> Shard:
             f"None of the {len(reasons)} shards that accept tenants can be used: "
             + " ".join(reasons)
         )
-    if Shard.objects.exists():
+    if loads:
         raise NoShardAvailable(
             "No shard accepts new tenants; let one with `manage.py edit_shard NAME --accept`."
         )
     raise NoShardAvailable("No shard is registered; register one with `manage.py register_shard`.")
+
+
+def note_placed(shard: Shard) -> None:
+    """Take into account that *shard* has one tenant more."""
+    _loads.add(shard)
 
 
 def require_shard(name: str) -> Shard:

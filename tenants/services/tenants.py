@@ -40,7 +40,13 @@ from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
 from tenants.services.migrating.newcomers import NotBegun, beginning, make_newcomer
 from tenants.services.notifying import ask, tell, write_initial_data
-from tenants.services.placement import choose_shard, distrust, new_namespace, require_shard
+from tenants.services.placement import (
+    choose_shard,
+    distrust,
+    new_namespace,
+    note_placed,
+    require_shard,
+)
 from tenants.services.redirects import keep_name, require_free_name
 from tenants.services.routes import forget
 
@@ -233,6 +239,7 @@ def _insert(name: str, shard: Shard, isolation: Isolation) -> Tenant:
         if not Shard.objects.filter(pk=shard.pk).exists():
             raise ShardNotRegistered(f"Shard {shard.name!r} has just been removed.") from None
         raise TenantAlreadyExists(f"A tenant {name!r} already exists.") from exc
+    note_placed(shard)
     forget(name)
     return tenant
 

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 from django.db.models.signals import pre_migrate
+from django.test.utils import CaptureQueriesContext
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.errors import (
@@ -26,6 +27,7 @@ from tenants.errors import (
     TenantBusy,
 )
 from tenants.models import Shard, Tenant
+from tenants.services import placement
 from tests.integration.tenants.conftest import (
     kill,
     names,
@@ -58,7 +60,6 @@ def test_what_costs_users_time_takes_few_calls(registered_shards, monkeypatch):
 
     monkeypatch.setattr(ShardAdmin, "_call", counted)
     services.create_tenant("second", shard="shard1")
-    # The shard is asked who it is; all that Django's migrations do is one script.
     # All that Django's migrations do is one script.
     assert calls == ["CreateNamespace"]
     calls.clear()
@@ -95,6 +96,30 @@ def test_tenants_go_to_the_least_loaded_shard_by_weight(registered_shards):
     services.edit_shard("shard1", weight=2)
     shards = [services.create_tenant(name).shard.name for name in ("a", "b", "c")]
     assert sorted(shards) == ["shard1", "shard1", "shard2"]
+
+
+def test_many_tenants_are_not_counted_for_each_new_one(registered_shards, monkeypatch):
+    monkeypatch.setattr(placement, "_loads", placement._Loads())
+    first, second = Shard.objects.order_by("name")
+    Tenant.objects.bulk_create(
+        Tenant(
+            name=f"{shard.name}-{number}",
+            shard=shard,
+            namespace=f"{shard.name}_{number}",
+            role=f"{shard.name}_{number}",
+            epoch=2,
+            state="active",
+        )
+        for shard, there in ((first, 701), (second, 700))
+        for number in range(there)
+    )
+    with CaptureQueriesContext(connections["default"]) as queries:
+        placed = [services.create_tenant(name).shard for name in ("a", "b", "c", "d")]
+    assert placed == [second, first, second, first]
+    assert sum("COUNT(" in query["sql"] for query in queries) == 1
+    # What an operator decides holds at once.
+    services.edit_shard(second.name, accepts_tenants=False)
+    assert services.create_tenant("e").shard == services.create_tenant("f").shard == first
 
 
 def test_a_shard_that_does_not_accept_tenants_gets_none(registered_shards):
