@@ -91,7 +91,7 @@ class ServerConfig(BaseModel):
     tenants_per_connection: int = Field(
         500,
         ge=1,
-        description="how many tenants one of them serves before it is replaced: PostgreSQL "
+        description="how many tenants one of them serves; it then takes no others: PostgreSQL "
         "keeps in memory what it has seen of each, some 20 kB a table",
     )
     workers: int = Field(1, ge=1, le=256, description="worker processes that share the address")

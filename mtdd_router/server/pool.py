@@ -3,8 +3,8 @@
 Invariants: never more than ``size`` connections are open or opening; a
 connection is idle in the pool or lent to one session, never both; one that has logged
 in as a tenant serves that tenant alone; one that is lost, was cancelled, or is in doubt
-is closed instead of lent again. So is one that has served many tenants, for PostgreSQL
-never forgets a relation that it has seen.
+is closed instead of lent again. One that has served many tenants takes no others, for
+PostgreSQL never forgets a relation that it has seen.
 """
 
 import asyncio
@@ -67,6 +67,10 @@ class Backend(PostgresConnection):
         """How many tenants it has served."""
         return len(self._served)
 
+    def has_served(self, profile: Profile) -> bool:
+        """Whether PostgreSQL may still know there what the profile's tenant has."""
+        return profile.tenant_role in self._served
+
     def start_switch(self, profile: Profile) -> tuple[bytes, int]:
         """Return the messages that switch to *profile*, and their number of commands.
 
@@ -75,7 +79,7 @@ class Backend(PostgresConnection):
         messages = profile.switch(self._declared)
         self.profile = None
         self._declared |= {name for name, _ in profile.settings}
-        self._served.add(profile.role or profile.login)
+        self._served.add(profile.tenant_role)
         return messages
 
 
@@ -93,7 +97,7 @@ class BackendPool:
         logins: how to log in as a tenant.
         size: the bound on connections.
         queue_size: how many requests may wait for one.
-        tenants: how many tenants one serves before it is closed.
+        tenants: how many tenants one serves, and no others after that.
         settings: startup parameters of each connection.
     """
 
@@ -153,6 +157,7 @@ class BackendPool:
             return backend
         if not self._waiters and self._reserve():
             return await self._open(profile)
+        self._make_room()
         return await self._queue(profile, limit)
 
     def take(self, profile: Profile) -> Backend | None:
@@ -166,7 +171,7 @@ class BackendPool:
         """Take back a connection that is idle and clean."""
         self._lent.discard(backend)
         in_doubt = backend.lost is not None or backend.cancelled or backend.status != b"I"
-        if in_doubt or backend.tenants >= self._tenants:
+        if in_doubt:
             self._close(backend)
             return
         if self._waiters and self._serve(backend):
@@ -224,8 +229,12 @@ class BackendPool:
         return backend
 
     def _pick(self, profile: Profile) -> Backend | None:
-        """Take the idle connection that suits best: same profile, else least recently used."""
-        fallback = None
+        """Take the idle connection that suits best, if any does.
+
+        Best is one that is set to the profile, then one that has served its tenant: what
+        PostgreSQL knows of it there need not be read again. Then the least recently used.
+        """
+        served = other = None
         # Newest first, so that the few warm connections serve a calm load.
         for backend in reversed(self._idle):
             if backend.lost is not None:
@@ -233,31 +242,40 @@ class BackendPool:
             if backend.profile is profile:
                 del self._idle[backend]
                 return backend
-            if backend.home == profile.home:
-                fallback = backend
-        if fallback is not None:
-            del self._idle[fallback]
+            if self._may_serve(backend, profile):
+                if served is None and backend.has_served(profile):
+                    served = backend
+                other = backend
+        if (found := served or other) is not None:
+            del self._idle[found]
         self._forget_lost()
-        return fallback
+        return found
+
+    def _may_serve(self, backend: Backend, profile: Profile) -> bool:
+        return backend.home == profile.home and (
+            backend.tenants < self._tenants or backend.has_served(profile)
+        )
 
     def _forget_lost(self) -> None:
         for backend in [item for item in self._idle if item.lost is not None]:
             del self._idle[backend]
 
     def _reserve(self) -> bool:
-        """Reserve the right to open a connection, if there is room for one.
-
-        Where there is none, the idle one of another home that has rested longest makes room;
-        the first in the queue may open one as soon as PostgreSQL has ended that.
-        """
+        """Reserve the right to open a connection, if there is room for one."""
         self._forget_lost()
         if self.open_count >= self._size:
-            if self._idle:
-                backend, _ = self._idle.popitem(last=False)
-                self._close(backend)
             return False
         self._opening += 1
         return True
+
+    def _make_room(self) -> None:
+        """Close the idle connection that has rested longest, since none suits who asks.
+
+        The first in the queue may open one as soon as PostgreSQL has ended that.
+        """
+        if self._idle:
+            backend, _ = self._idle.popitem(last=False)
+            self._close(backend)
 
     async def _open(self, profile: Profile) -> Backend:
         """Open and lend a connection; the right to do so is reserved."""
@@ -340,7 +358,7 @@ class BackendPool:
         waiter = self._first_waiter()
         if waiter is None:
             return False
-        if backend.home == waiter.profile.home:
+        if self._may_serve(backend, waiter.profile):
             waiter.future.set_result(self._lend(backend))
         else:
             self._waiters.appendleft(waiter)

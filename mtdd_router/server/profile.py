@@ -52,6 +52,11 @@ class Profile:
         """What no switch changes on a connection: its database, and who has logged in."""
         return self.database, self.login
 
+    @property
+    def tenant_role(self) -> str:
+        """The role that is the tenant's own, whether switched to or logged in as."""
+        return self.role or self.login
+
     def switch(self, declared: frozenset[str]) -> tuple[bytes, int]:
         """Return the messages that switch to this profile, and their number of commands.
 

@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -327,23 +329,57 @@ def test_a_second_signal_ends_the_drain(
         assert server.process.wait(10) == 0
 
 
-def test_a_connection_that_has_served_many_tenants_is_replaced(
+def process_of(server: RunningServer, tenant: str) -> bytes:
+    """Return the backend process that serves a statement of the tenant."""
+    with session(server.address, tenant) as mine:
+        answer = mine.run("SELECT 'process ' || pg_backend_pid()").messages
+    found = re.search(rb"process \d+", answer)
+    assert found
+    return found[0]
+
+
+def test_a_connection_that_has_served_many_tenants_takes_no_others_and_makes_room_at_last(
     start_server: StartServer, new_placement: NewPlacement
 ) -> None:
-    server = start_server(tenants_per_connection=2)
-    for tenant in ("abc", "xyz"):
+    # Three of its connections are the server's own.
+    server = start_server(tenants_per_connection=2, pool_size=5)
+    for tenant in ("a", "b", "c", "d", "e"):
         server.admin().create_namespace(new_placement(tenant))
 
-    def backend(tenant: str) -> bytes:
-        with session(server.address, tenant) as mine:
-            answer = mine.run("SELECT 'process ' || pg_backend_pid()").messages
-        found = re.search(rb"process \d+", answer)
-        assert found
-        return found[0]
+    first = process_of(server, "a")
+    assert process_of(server, "b") == first
+    second = process_of(server, "c")
+    assert second != first
+    assert [process_of(server, tenant) for tenant in "dabcd"] == [
+        second,
+        first,
+        first,
+        second,
+        second,
+    ]
+    third = process_of(server, "e")
+    assert third not in {first, second}
+    assert process_of(server, "d") == second
+    assert process_of(server, "a") == third
 
-    first = backend("abc")
-    assert [backend(tenant) for tenant in ("abc", "abc", "xyz")] == [first] * 3
-    assert backend("abc") != first
+
+def test_all_who_find_no_connection_that_may_serve_them_get_another(
+    start_server: StartServer, new_placement: NewPlacement
+) -> None:
+    server = start_server(tenants_per_connection=1, pool_size=5)
+    for tenant in ("a", "b", "c", "d"):
+        server.admin().create_namespace(new_placement(tenant))
+    both_began = threading.Barrier(2, timeout=20)
+
+    def hold(tenant: str) -> None:
+        with session(server.address, tenant) as mine:
+            mine.run("SELECT 1", begin="BEGIN")
+            both_began.wait()
+            mine.run("COMMIT")
+
+    with ThreadPoolExecutor(2) as threads:
+        for pair in ("ab", "cd") * 5:
+            list(threads.map(hold, pair))
 
 
 # Workers
