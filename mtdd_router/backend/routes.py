@@ -10,8 +10,9 @@ as local as Django's own: per thread, per task in an event loop.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from asgiref.local import Local
@@ -194,33 +195,40 @@ def _put_idle_away(mine: _Wrappers) -> None:
     """Drop the least recently used idle wrappers, until `_EVICT_DOWN_TO` are left."""
     from django.db import connections
 
-    # What `all()` iterates: static aliases and `open`; so show it all that is known.
-    shown, mine.open = mine.open, dict(mine.known)
+    excess = len(mine.known) - _EVICT_DOWN_TO
+    aliases = iter(list(mine.known))
+    while excess > 0 and (batch := list(islice(aliases, excess))):
+        stored = _stored(mine, batch)
+        for alias in batch:
+            wrapper = stored.pop(alias, None)
+            if wrapper is not None:
+                if not _is_idle(wrapper):
+                    continue
+                if wrapper.connection is not None:
+                    wrapper.close()
+                # Whoever holds a wrapper must go on sharing its transactions with the alias.
+                # A reference that is not recognised counts as somebody's: the wrapper stays.
+                if _references(wrapper) > _ALONE:
+                    continue
+                del connections[alias]
+                # It is in cycles with its own parts: free it now, not at the next full
+                # collection, which thousands of wrappers may be away.
+                vars(wrapper).clear()
+            mine.known.pop(alias, None)
+            mine.open.pop(alias, None)
+            excess -= 1
+
+
+def _stored(mine: _Wrappers, aliases: Iterable[str]) -> dict[str, "BaseDatabaseWrapper"]:
+    """Return the wrappers that Django has for *aliases*, without making any."""
+    from django.db import connections
+
+    # What `all()` iterates: static aliases and `open`.
+    shown, mine.open = mine.open, dict.fromkeys(aliases)
     try:
-        stored = {conn.alias: conn for conn in connections.all(initialized_only=True)}
+        return {conn.alias: conn for conn in connections.all(initialized_only=True)}
     finally:
         mine.open = shown
-    excess = len(mine.known) - _EVICT_DOWN_TO
-    for alias in list(mine.known):
-        if excess <= 0:
-            return
-        wrapper = stored.pop(alias, None)
-        if wrapper is not None:
-            if not _is_idle(wrapper):
-                continue
-            if wrapper.connection is not None:
-                wrapper.close()
-            # Whoever holds a wrapper must go on sharing its transactions with the alias.
-            # A reference that is not recognised counts as somebody's: the wrapper stays.
-            if _references(wrapper) > _ALONE:
-                continue
-            del connections[alias]
-            # It is in cycles with its own parts: free it now, not at the next full
-            # collection, which thousands of wrappers may be away.
-            vars(wrapper).clear()
-        mine.known.pop(alias, None)
-        mine.open.pop(alias, None)
-        excess -= 1
 
 
 def _is_idle(wrapper: "BaseDatabaseWrapper") -> bool:
