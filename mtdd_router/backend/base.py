@@ -8,7 +8,6 @@ nothing runs nothing is held.
 from collections.abc import Callable
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.postgresql import base as postgresql
 from django.utils.asyncio import async_unsafe
@@ -16,6 +15,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from mtdd_router import dbapi
 from mtdd_router.backend.client import DatabaseClient
+from mtdd_router.backend.defaults import defaults
 from mtdd_router.backend.introspection import DatabaseIntrospection
 from mtdd_router.backend.locators import DatabaseLocator, TenantLocator
 from mtdd_router.backend.operations import DatabaseOperations
@@ -71,7 +71,7 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
             ImproperlyConfigured: naming an option that a shard server cannot honour.
         """
         given = super().get_connection_params()
-        unknown = sorted(set(given) - _FROM_DJANGO)
+        unknown = sorted(given.keys() - _FROM_DJANGO)
         if self.tenant and self.settings_dict["OPTIONS"].get("pool"):
             # All tenants of a shard share its sessions already.
             unknown.append("pool")
@@ -80,17 +80,14 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
                 f"OPTIONS of the database {self.alias!r} cannot have {', '.join(unknown)}: "
                 "the shard server makes the connections to PostgreSQL. Configure it there."
             )
+        otherwise = defaults()
         return {
             "locator": self._locator(given),
             # One name for all tenants, so that they use each other's loopbacks again.
             "database": "tenants" if self.tenant else given["dbname"],
             "settings": {"TimeZone": self.timezone_name} if self.timezone_name else {},
-            "connect_timeout": given.get(
-                "connect_timeout", getattr(settings, "MTDD_CONNECT_TIMEOUT", 5.0)
-            ),
-            "statement_timeout": given.get(
-                "statement_timeout", getattr(settings, "MTDD_STATEMENT_TIMEOUT", 0.0)
-            ),
+            "connect_timeout": given.get("connect_timeout", otherwise.connect_timeout),
+            "statement_timeout": given.get("statement_timeout", otherwise.statement_timeout),
             **{name: given[name] for name in _FOR_PSYCOPG if name in given},
         }
 
@@ -105,9 +102,10 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
 
     @sensitive_variables("given", "token")
     def _locator(self, given: dict[str, Any]) -> Locator:
-        token = given.get("token", getattr(settings, "MTDD_SHARD_TOKEN", ""))
-        tls = TLS.of(given.get("tls", getattr(settings, "MTDD_SHARD_TLS", None)))
-        signer = TokenSigner.of(given.get("key", getattr(settings, "MTDD_SHARD_KEY", None)))
+        otherwise = defaults()
+        token = given.get("token", otherwise.token)
+        tls = TLS.of(given.get("tls", otherwise.tls))
+        signer = TokenSigner.of(given.get("key", otherwise.key))
         if self.tenant:
             return TenantLocator(self.tenant, token, tls, signer)
         host = given.get("host", "")

@@ -29,15 +29,16 @@ class Location:
 
     def context(self, settings: tuple[tuple[str, str], ...]) -> pb.Context:
         """Return the context that requests to this location carry."""
-        target = pb.Target(database=self.database)
+        context = pb.Context()
         if self.tenant:
-            target = pb.Target(
-                tenant=pb.TenantTarget(
-                    name=self.tenant, epoch=self.epoch, maintenance=self.maintenance
-                )
-            )
-        pairs = [pb.Setting(name=name, value=value) for name, value in settings]
-        return pb.Context(target=target, settings=pairs)
+            tenant = context.target.tenant
+            tenant.name, tenant.epoch = self.tenant, self.epoch
+            tenant.maintenance = self.maintenance
+        else:
+            context.target.database = self.database
+        for name, value in settings:
+            context.settings.add(name=name, value=value)
+        return context
 
 
 class Locator(Protocol):

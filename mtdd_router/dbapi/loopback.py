@@ -37,6 +37,7 @@ _CONNINFO: Final = (
     "host={folder} port=1 user=mtdd dbname='{database}' sslmode=disable gssencmode=disable "
     "channel_binding=disable target_session_attrs=any"
 )
+_NOTHING_DONE: Final = empty_query_response() + ready_for_query(b"I")
 _CHUNK_BYTES: Final = 1 << 18
 _KEPT: Final = 64
 # getrefcount's own argument, the loopback's attribute.
@@ -154,7 +155,7 @@ class Loopback:
         """
         self.pgconn.send_query(b"")
         self.take()
-        self.give(empty_query_response() + ready_for_query(b"I"))
+        self.give(_NOTHING_DONE)
         self.pgconn.consume_input()
         while self.pgconn.get_result() is not None:
             pass
