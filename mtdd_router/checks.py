@@ -17,6 +17,7 @@
     mtdd.E015  TENANT_APPS is empty
     mtdd.W017  a deletion in a tenant would look for rows that are only on `default`
     mtdd.E018  MTDD_SHARD_TLS cannot be used
+    mtdd.E019  MTDD_KEPT_CONNECTIONS is no number
     mtdd.E070  MTDD_SHARD_KEY cannot be used
     mtdd.W071  MTDD_SHARD_KEY and MTDD_SHARD_TOKEN are both set
 
@@ -238,7 +239,7 @@ def check_tenant_managers(**_: Any) -> Iterator[CheckMessage]:
 
 
 def check_values(**_: Any) -> Iterator[CheckMessage]:
-    """Durations are seconds within reason, the token is a string, and TLS can be used."""
+    """Durations and numbers are within reason, the token is a string, and TLS can be used."""
     readers: dict[str, Callable[[], Any]] = {
         "MTDD_CONNECT_TIMEOUT": lambda: mtdd_settings.connect_timeout,
         "MTDD_STATEMENT_TIMEOUT": lambda: mtdd_settings.statement_timeout,
@@ -261,6 +262,13 @@ def check_values(**_: Any) -> Iterator[CheckMessage]:
                 hint=f"Give seconds as a number {'of 0 or more' if zero else 'above 0'}.",
                 id="mtdd.E010",
             )
+    kept: object = mtdd_settings.kept_connections
+    if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
+        yield Error(
+            f"MTDD_KEPT_CONNECTIONS = {kept!r} is no number of connections.",
+            hint="Give how many tenants' idle connections a thread keeps, 1 or more.",
+            id="mtdd.E019",
+        )
     token: object = mtdd_settings.shard_token
     if not isinstance(token, str):
         yield Error(

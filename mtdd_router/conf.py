@@ -116,6 +116,11 @@ class MTDDSettings:
         return _get("MTDD_STATEMENT_TIMEOUT", 0.0)
 
     @property
+    def kept_connections(self) -> int:
+        """How many tenants' idle connections a thread keeps (MTDD_KEPT_CONNECTIONS)."""
+        return _get("MTDD_KEPT_CONNECTIONS", 64)
+
+    @property
     def shard_token(self) -> str:
         """The bearer token for shard servers, empty for none (MTDD_SHARD_TOKEN)."""
         return _get("MTDD_SHARD_TOKEN", "")

@@ -1,7 +1,7 @@
 """What Django's settings say about connections, where the OPTIONS of a database do not.
 
 Invariant: read once, and anew after a setting has changed. A tenant's connection is opened so
-often that asking Django for what is not set, five times, was a tenth of it.
+often that asking Django for what is not set, time and again, was a tenth of it.
 """
 
 import functools
@@ -27,6 +27,7 @@ class Defaults:
         key: MTDD_SHARD_KEY.
         connect_timeout: MTDD_CONNECT_TIMEOUT.
         statement_timeout: MTDD_STATEMENT_TIMEOUT.
+        kept_connections: MTDD_KEPT_CONNECTIONS.
     """
 
     token: str = field(repr=False)
@@ -34,6 +35,7 @@ class Defaults:
     key: Mapping[str, Any] | None
     connect_timeout: float
     statement_timeout: float
+    kept_connections: int
 
 
 @functools.cache
@@ -45,6 +47,7 @@ def defaults() -> Defaults:
         key=getattr(settings, "MTDD_SHARD_KEY", None),
         connect_timeout=getattr(settings, "MTDD_CONNECT_TIMEOUT", 5.0),
         statement_timeout=getattr(settings, "MTDD_STATEMENT_TIMEOUT", 0.0),
+        kept_connections=getattr(settings, "MTDD_KEPT_CONNECTIONS", 64),
     )
 
 

@@ -3,9 +3,9 @@
 The routing layer lies above the backend and registers itself here, so that imports
 point downward only.
 
-Invariants: a thread keeps at most `MAX_IDLE` idle DatabaseWrappers of tenants (Django
-itself would keep one per alias and thread for ever); a wrapper in use, or held by
-somebody else than Django's ConnectionHandler, is never put away. The book-keeping is
+Invariants: a thread keeps at most `Defaults.kept_connections` idle DatabaseWrappers of
+tenants (Django itself would keep one per alias and thread for ever); a wrapper in use, or
+held by somebody else than Django's ConnectionHandler, is never put away. The book-keeping is
 as local as Django's own: per thread, per task in an event loop.
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from asgiref.local import Local
 from django.dispatch import Signal
 
+from mtdd_router.backend.defaults import defaults
 from mtdd_router.backend.showing import is_left_out, shown_aliases
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.types import Route
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 __all__ = [
-    "MAX_IDLE",
     "RouteSource",
     "known_aliases",
     "maintenance_allowed",
@@ -40,9 +40,6 @@ __all__ = [
     "thread_aliases",
     "wrapper_made",
 ]
-
-MAX_IDLE: Final = 64
-_EVICT_DOWN_TO: Final = 48
 
 wrapper_made: Final = Signal()
 """Sent with *connection* for each new wrapper of a tenant, before Django has stored it."""
@@ -146,8 +143,10 @@ def note_created(alias: str) -> None:
     Called from the wrapper's ``__init__``, before Django has stored it.
     """
     mine = _wrappers()
-    if len(mine.known) >= MAX_IDLE:
-        _put_idle_away(mine)
+    kept = defaults().kept_connections
+    if len(mine.known) >= kept:
+        # Many at once, for it costs a pass.
+        _put_idle_away(mine, kept - max(1, kept // 4))
     _touch(mine.known, alias)
 
 
@@ -191,11 +190,11 @@ def _touch(known: dict[str, None], alias: str) -> None:
     known[alias] = None
 
 
-def _put_idle_away(mine: _Wrappers) -> None:
-    """Drop the least recently used idle wrappers, until `_EVICT_DOWN_TO` are left."""
+def _put_idle_away(mine: _Wrappers, down_to: int) -> None:
+    """Drop the least recently used idle wrappers, until *down_to* are left."""
     from django.db import connections
 
-    excess = len(mine.known) - _EVICT_DOWN_TO
+    excess = len(mine.known) - down_to
     aliases = iter(list(mine.known))
     while excess > 0 and (batch := list(islice(aliases, excess))):
         stored = _stored(mine, batch)

@@ -174,6 +174,14 @@ def test_only_some_durations_can_be_zero(settings: Any) -> None:
     assert ids(checks.check_values) == ["mtdd.E010"]
 
 
+@pytest.mark.parametrize("value", ["64", None, 0, -1, True, 64.0])
+def test_kept_connections_are_a_number(settings: Any, value: Any) -> None:
+    settings.MTDD_KEPT_CONNECTIONS = value
+    ((message_id, text),) = found(checks.check_values)
+    assert message_id == "mtdd.E019"
+    assert "MTDD_KEPT_CONNECTIONS" in text
+
+
 def test_the_token_is_a_string_and_is_not_shown(settings: Any) -> None:
     settings.MTDD_SHARD_TOKEN = b"secret"
     ((message_id, text),) = found(checks.check_values)

@@ -17,6 +17,7 @@ from mtdd_router import (
     tenant_context,
 )
 from mtdd_router.backend import routes
+from mtdd_router.conf import mtdd_settings
 from mtdd_router.context import maintenance_active
 from mtdd_router.directory import Directory, directory
 from mtdd_router.testing import allow_tenants
@@ -123,9 +124,9 @@ def test_a_process_that_opens_ten_thousand_tenants_stays_small(
         try:
             for number in range(10_000):
                 connections[f"t{number}"].ensure_connection()
-                if descriptors() > descriptors_before + 4 * routes.MAX_IDLE:
+                if descriptors() > descriptors_before + 4 * mtdd_settings.kept_connections:
                     raise OSError(f"{number + 1} tenants: {descriptors()} descriptors")
-            assert len(routes.thread_aliases()) <= routes.MAX_IDLE
+            assert len(routes.thread_aliases()) <= mtdd_settings.kept_connections
             assert resident_bytes() - bytes_before < 50_000_000
         finally:
             connections.close_all()

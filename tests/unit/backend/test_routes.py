@@ -10,6 +10,7 @@ import pytest
 from django.db import connections
 
 from mtdd_router.backend import routes
+from mtdd_router.conf import mtdd_settings
 from mtdd_router.context import maintenance
 from mtdd_router.directory import directory
 from mtdd_router.errors import ConfigurationError
@@ -69,7 +70,31 @@ def test_ten_thousand_tenants_leave_few_wrappers_and_little_memory() -> None:
         for number in range(10_000):
             _ = connections[f"t{number}"].ops
         assert resident_bytes() - before < 5_000_000
-        assert len(routes._wrappers().known) <= routes.MAX_IDLE
+        assert len(routes._wrappers().known) <= mtdd_settings.kept_connections
+
+    in_a_new_thread(work)
+
+
+@pytest.mark.parametrize("kept", [1, 2, 100])
+def test_a_setting_says_how_many_wrappers_a_thread_keeps(settings: Any, kept: int) -> None:
+    settings.MTDD_KEPT_CONNECTIONS = kept
+
+    def work() -> None:
+        for number in range(150):
+            connections[f"t{number}"].ensure_timezone()
+            assert len(routes._wrappers().known) <= kept
+        assert len(routes._wrappers().known) >= kept * 3 // 4
+
+    in_a_new_thread(work)
+
+
+def test_a_thread_that_has_more_than_a_setting_allows_now_puts_them_away(settings: Any) -> None:
+    def work() -> None:
+        for number in range(60):
+            _ = connections[f"t{number}"]
+        settings.MTDD_KEPT_CONNECTIONS = 10
+        _ = connections["another"]
+        assert len(routes._wrappers().known) <= 10
 
     in_a_new_thread(work)
 
