@@ -33,6 +33,7 @@ class Spec:
         reconnects: it opens a connection for each request.
         processes: how many it consists of.
         threads: in each of them, when under load.
+        keeps: it keeps the connections of all its tenants, which the default does not.
         note: what tells it apart in the results.
         variant: the name of another checkout or environment, see `Variant`.
     """
@@ -44,6 +45,7 @@ class Spec:
     reconnects: bool = False
     processes: int = 1
     threads: int = 1
+    keeps: bool = False
     note: str = ""
     variant: str = ""
 

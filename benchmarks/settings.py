@@ -29,6 +29,8 @@ if CANDIDATE["kind"] == "django-mtdd":
     INSTALLED_APPS = ["mtdd_router", "tenants", *TENANT_APPS]
     SHARED_APPS = [app for app in INSTALLED_APPS if app in SHARED_APPS]
     DATABASES = databases({"default": _default}, tenant={"CONN_MAX_AGE": None})
+    if kept := CANDIDATE["keeps"]:
+        MTDD_KEPT_CONNECTIONS = kept
 else:
     INSTALLED_APPS = TENANT_APPS
     DATABASE_ROUTERS = []

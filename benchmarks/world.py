@@ -101,6 +101,7 @@ class World:
             "databases": {},
             "namespaces": self._namespaces.get(spec.site, {}),
             "reconnects": spec.reconnects,
+            "keeps": SITES[spec.site].tenants if spec.keeps else 0,
         }
 
     def copy_registry(self, name: str) -> str:
