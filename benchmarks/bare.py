@@ -1,8 +1,9 @@
 """``python -m benchmarks.bare``: a shard server that passes statements on, and does nothing else.
 
 It speaks to the client as a shard server does, and has a PostgreSQL connection for each
-session, set to the one tenant that there is. It checks neither caller nor tenant nor
-statement, shares nothing, cancels nothing, and does not know what became of a statement. So
+session, which it sets to another tenant in the statement's own query. It checks neither
+caller nor tenant nor statement, shares nothing, cancels nothing, and does not know what
+became of a statement. So
 it is the least that messages of gRPC between two sockets can cost in Python: what is beyond
 it is the shard server's own work.
 """
@@ -26,8 +27,9 @@ from mtdd_router.wire.grpc_stream import ServerStream
 
 _SETTINGS: Final = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 _READY: Final = ready_for_query(b"I")[:-1]
-# To the Parse, Bind and Execute of a BEGIN.
+# To the Parse, Bind and Execute of a BEGIN, and to a switch.
 _BEGUN: Final = b"1\0\0\0\4" + b"2\0\0\0\4" + command_complete(b"BEGIN")
+_SWITCHED: Final = command_complete(b"SET") * 2
 
 
 class _Session(asyncio.Protocol):
@@ -41,6 +43,8 @@ class _Session(asyncio.Protocol):
         self._dsn = dsn
         self._stream = ServerStream()
         self._accepted = False
+        self._switches: dict[str, bytes] = {}
+        self._tenant = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -49,10 +53,15 @@ class _Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for message in self._stream.receive(data):
             request = pb.SessionRequest.FromString(message)
-            query = frontend.simple_query(request.statement)
+            statement, before = request.statement, b""
+            tenant = request.context.target.tenant.name or self._tenant
+            if tenant != self._tenant:
+                statement = self._switches[tenant] + statement
+                before, self._tenant = _SWITCHED, tenant
+            query = frontend.simple_query(statement)
             if request.begin:
-                query = begin_messages(request.begin) + query
-            self._backend.transport.write(query)
+                query, before = begin_messages(request.begin) + query, _BEGUN + before
+            self._backend.ask(query, before)
         if not self._accepted and self._stream.metadata is not None:
             self._accepted = True
             self._opening = asyncio.get_running_loop().create_task(self._open())
@@ -65,15 +74,16 @@ class _Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if self._accepted:
-            self._backend.transport.write(frontend.TERMINATE)
+            self._backend.ask(frontend.TERMINATE, b"")
 
     async def _open(self) -> None:
         with psycopg.connect(self._dsn) as connection:
-            row = connection.execute("SELECT namespace, role FROM mtdd.placement").fetchone()
-        assert row is not None, "no tenant has been made"
+            rows = connection.execute("SELECT tenant, namespace, role FROM mtdd.placement")
+            for tenant, namespace, role in rows:
+                switch = f'SET search_path = "{namespace}"; SET ROLE "{role}"; '
+                self._switches[tenant] = switch.encode()
         dsn = Dsn.parse(self._dsn)
-        settings = {"search_path": f'"{row[0]}"', "role": row[1]}
-        started = await start(dsn, dsn.database, settings)
+        started = await start(dsn, dsn.database, {})
         self._backend = _Backend(self, started.writer)
         hello = pb.Hello(session_id="bare")
         for name, value in started.parameters.items():
@@ -95,15 +105,20 @@ class _Backend(asyncio.Protocol):
         self._session = session
         # It closes its transport when it is collected.
         self._writer = writer
-        self._received = b""
-        self.transport = cast(asyncio.Transport, writer.transport)
-        self.transport.set_protocol(self)
+        self._received = self._before = b""
+        self._transport = cast(asyncio.Transport, writer.transport)
+        self._transport.set_protocol(self)
+
+    def ask(self, messages: bytes, before: bytes) -> None:
+        """Send *messages*; the client is not told the part *before* of the answer."""
+        self._before = before
+        self._transport.write(messages)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         if self._received[-6:-1] == _READY:
             answer, self._received = self._received, b""
-            self._session.answer(answer.removeprefix(_BEGUN))
+            self._session.answer(answer.removeprefix(self._before))
 
 
 async def _serve(address: str, dsn: str) -> None:

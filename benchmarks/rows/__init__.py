@@ -41,6 +41,11 @@ def _far(most: float, round_trip: float) -> list[Side]:
     ]
 
 
+def _scattered(*, keeps: bool = False, variant: str = "") -> Spec:
+    note = "all kept" if keeps else ""
+    return Spec(OURS, "thousand", 0.5 * _MS, keeps=keeps, note=note, variant=variant)
+
+
 def _pair(most: float | None, site: str = "one") -> list[Side]:
     return [Side(Spec("direct", site)), Side(Spec(OURS, site), most)]
 
@@ -66,8 +71,9 @@ ROWS: Sequence[Row] = (
         "random",
         sides=[
             Side(Spec("django-tenants", "thousand", round_trip=0.5 * _MS)),
-            Side(Spec(OURS, "thousand", round_trip=0.5 * _MS), 0.8),
-            Side(Spec(OURS, "thousand", round_trip=0.5 * _MS, keeps=True, note="all kept"), 0.8),
+            Side(_scattered(keeps=True, variant=BARE.name)),
+            Side(_scattered(), 0.8),
+            Side(_scattered(keeps=True), 0.8),
         ],
     ),
     Load(
