@@ -21,7 +21,7 @@ from mtdd_router.server.logs import get_logger
 from mtdd_router.server.postgres.connection import ConnectionLost, PostgresConnection
 from mtdd_router.server.postgres.dsn import Dsn
 from mtdd_router.server.postgres.startup import ConnectFailed
-from mtdd_router.server.profile import PREPARE_SWITCH, Profile
+from mtdd_router.server.profile import TIMEZONE, Profile
 from mtdd_router.server.tenant_logins import NO_SUCH_LOGIN, TenantLogins
 from mtdd_router.wire import frontend
 
@@ -76,7 +76,7 @@ class Backend(PostgresConnection):
 
         ``profile`` is None from here until the switch is known to be committed.
         """
-        messages = profile.switch(self._declared)
+        messages = profile.switch(self._declared, self.parameters.get(TIMEZONE, ""))
         self.profile = None
         self._declared |= {name for name, _ in profile.settings}
         self._served.add(profile.tenant_role)
@@ -282,7 +282,6 @@ class BackendPool:
         backend = None
         try:
             backend = await self._connect(profile)
-            await backend.ask(PREPARE_SWITCH)
             self._parameters = dict(backend.parameters)
             return self._lend(backend)
         except ConnectFailed as exc:
@@ -390,7 +389,7 @@ class BackendPool:
             async with asyncio.timeout(_CLEAN_SECONDS):
                 if backend.status != b"I":
                     await backend.ask(_ROLLBACK)
-                clean = await backend.ask(_CLEAN) and await backend.ask(PREPARE_SWITCH)
+                clean = await backend.ask(_CLEAN)
         except (ConnectionLost, TimeoutError):
             pass
         finally:

@@ -13,20 +13,15 @@ from typing import Final
 from mtdd_router.types import Isolation, Placement
 from mtdd_router.wire import frontend
 
-__all__ = ["PREPARE_SWITCH", "Profile", "tenant_profile"]
+__all__ = ["TIMEZONE", "Profile", "tenant_profile"]
 
-_NAME: Final = b"mtdd_switch"
-_STATEMENT: Final = (
-    b"SELECT pg_catalog.set_config('role', $1, false),"
-    b" pg_catalog.set_config('search_path', $2, false),"
-    b" pg_catalog.set_config('TimeZone', $3, false)"
-)
+TIMEZONE: Final = "TimeZone"
+"""The setting whose changes PostgreSQL reports."""
+
 _TEXT_OID: Final = 25
-_SWITCHES_KEPT: Final = 4
+_SWITCHES_KEPT: Final = 8
 _SET: Final = b"SELECT pg_catalog.set_config($1, $2, false)"
-
-# Prepared once on each backend connection; a switch then only binds.
-PREPARE_SWITCH: Final = frontend.parse(_NAME, _STATEMENT, [_TEXT_OID] * 3) + frontend.SYNC
+_DEFAULT_PATH: Final = "RESET search_path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +29,8 @@ class Profile:
     """Database, role, search path and settings of a context.
 
     Profiles are interned by their maker, so that being the same is being equal.
-    An empty role is the login role; an empty search path is the database's own; an
-    empty login is the server's.
+    An empty role is the login role; a search path is of quoted names, an empty one is the
+    database's own; an empty login is the server's.
     """
 
     database: str
@@ -43,7 +38,7 @@ class Profile:
     search_path: str
     settings: tuple[tuple[str, str], ...] = ()
     login: str = ""
-    _switches: dict[frozenset[str], tuple[bytes, int]] = field(
+    _switches: dict[tuple[frozenset[str], bool], tuple[bytes, int]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -57,40 +52,67 @@ class Profile:
         """The role that is the tenant's own, whether switched to or logged in as."""
         return self.role or self.login
 
-    def switch(self, declared: frozenset[str]) -> tuple[bytes, int]:
+    @property
+    def timezone(self) -> str:
+        """Its own time zone, or empty for that of the database."""
+        return next((value for name, value in self.settings if _is_timezone(name)), "")
+
+    def switch(self, declared: frozenset[str], timezone: str = "") -> tuple[bytes, int]:
         """Return the messages that switch to this profile, and their number of commands.
 
         Args:
             declared: the settings that profiles may have left on the connection;
                 those that this one does not set are reset.
+            timezone: that of the connection, which is not set again; empty if not known.
         """
-        known = self._switches.get(declared)
+        keeps_timezone = bool(timezone) and timezone == self.timezone
+        key = declared, keeps_timezone
+        known = self._switches.get(key)
         if known is None:
             if len(self._switches) >= _SWITCHES_KEPT:
                 self._switches.clear()
-            known = self._switches[declared] = self._compose_switch(declared)
+            known = self._compose_switch(declared, keeps_timezone=keeps_timezone)
+            self._switches[key] = known
         return known
 
-    def _compose_switch(self, declared: frozenset[str]) -> tuple[bytes, int]:
-        timezone = None
-        others: list[tuple[str, bytes | None]] = []
-        for name, value in self.settings:
-            if name.lower() == "timezone":
-                timezone = value.encode()
-            else:
-                others.append((name, value.encode()))
-        kept = {name for name, _ in self.settings}
-        others += [(n, None) for n in declared if n not in kept and n.lower() != "timezone"]
-        path = self.search_path.encode() if self.search_path else None
-        parts = [
-            frontend.bind(_NAME, [self.role.encode() or b"none", path, timezone]),
-            frontend.execute(),
+    def _compose_switch(
+        self, declared: frozenset[str], *, keeps_timezone: bool
+    ) -> tuple[bytes, int]:
+        own = {name for name, _ in self.settings}
+        settings: list[tuple[str, str | None]] = [
+            (name, value)
+            for name, value in self.settings
+            if not (keeps_timezone and _is_timezone(name))
         ]
-        for name, setting in others:
-            parts.append(frontend.parse(b"", _SET, [_TEXT_OID] * 2))
-            parts.append(frontend.bind(b"", [name.encode(), setting]))
-            parts.append(frontend.execute())
-        return b"".join(parts), 1 + len(others)
+        settings += [(n, None) for n in declared if n not in own and not _is_timezone(n)]
+        if not self.timezone:
+            settings.append((TIMEZONE, None))
+        # Not a prepared SELECT of set_config: PostgreSQL plans that anew whenever the search
+        # path has changed, which takes longer than the whole of this.
+        path = f"SET search_path = {self.search_path}" if self.search_path else _DEFAULT_PATH
+        parts = [_command(f"SET ROLE {_quoted(self.role) if self.role else 'NONE'}")]
+        parts += [_command(path), *(_setting(name, value) for name, value in settings)]
+        return b"".join(parts), len(parts)
+
+
+def _is_timezone(name: str) -> bool:
+    return name.lower() == TIMEZONE.lower()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _command(text: str) -> bytes:
+    return frontend.parse(b"", text.encode(), []) + frontend.bind(b"", []) + frontend.execute()
+
+
+def _setting(name: str, value: str | None) -> bytes:
+    """Return the messages that give a setting its value, or that of the connection's start."""
+    given = [name.encode(), None if value is None else value.encode()]
+    return (
+        frontend.parse(b"", _SET, [_TEXT_OID] * 2) + frontend.bind(b"", given) + frontend.execute()
+    )
 
 
 def tenant_profile(

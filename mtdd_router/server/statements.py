@@ -187,7 +187,7 @@ _READ_AS: Final = {
 FORBIDDEN_SETTINGS: Final = frozenset(("role", "session_authorization", "search_path", *_READ_AS))
 _TEMPORARY_SCHEMA: Final = "pg_temp"
 _SETTINGS_VIEW: Final = "pg_settings"
-# What the names of the server's own prepared statements begin with.
+# What the names of prepared statements begin with that are kept for the server.
 _OWN_PREPARED: Final = "mtdd_"
 _FORBIDDEN_FUNCTIONS: Final = frozenset(
     [

@@ -103,7 +103,7 @@ def test_a_tenant_is_logged_in_as_its_own_role_and_has_no_other(create, connect)
     abc = connect("abc")
     who = abc.execute("SELECT session_user::text, current_user::text").fetchone()
     assert who == (placement.role, placement.role)
-    assert ask(abc, "SHOW search_path") == f'"{placement.namespace}", "extensions"'
+    assert ask(abc, "SHOW search_path") == f"{placement.namespace}, extensions"
     abc.execute("CREATE TABLE t (id int)")
     assert ask(abc, "SELECT tableowner FROM pg_tables WHERE tablename = 't'") == placement.role
 

@@ -5,6 +5,7 @@ connection, so that whatever one leaves on it meets the other.
 """
 
 import contextlib
+import random
 import secrets
 import threading
 import time
@@ -298,6 +299,37 @@ def test_what_a_tenant_leaves_in_its_session_does_not_meet_the_next(pair):
     assert b.execute("SHOW TimeZone").fetchone() != ("Asia/Tokyo",)
     assert b.execute("SELECT to_regclass('pg_temp.t_temp')").fetchone() == (None,)
     assert words(b) == ["b"]
+
+
+def test_each_connection_has_its_own_time_zone_whatever_ran_before(pair, connect):
+    given = {"Asia/Tokyo": "a", "UTC": "b", "Pacific/Apia": "a"}
+    connections = {
+        zone: connect(tenant, settings={"TimeZone": zone}) for zone, tenant in given.items()
+    }
+    default = pair[1].execute("SHOW TimeZone").fetchone()
+    choice = random.Random(7)
+    for _ in range(60):
+        zone = choice.choice(list(connections))
+        connection = connections[zone]
+        match choice.randrange(6):
+            case 0:
+                # It takes the switch in front of it back.
+                with pytest.raises(pg_errors.DivisionByZero):
+                    connection.execute("SELECT 1 / 0")
+            case 1:
+                connection.execute("BEGIN")
+                connection.execute("SET LOCAL TimeZone = 'America/Lima'")
+                connection.execute("ROLLBACK")
+            case 2:
+                connection.execute("BEGIN")
+                connection.execute("SET LOCAL TimeZone = 'America/Lima'")
+                connection.execute("COMMIT")
+            case 3:
+                connection.execute("CREATE TABLE IF NOT EXISTS zones (at timestamptz)")
+            case 4:
+                assert pair[1].execute("SHOW TimeZone").fetchone() == default
+        assert connection.execute("SELECT current_setting('TimeZone')").fetchone() == (zone,)
+    assert_apart(*pair)
 
 
 def test_an_unknown_tenant_and_one_of_another_epoch_are_refused(site, connect):

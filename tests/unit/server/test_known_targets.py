@@ -9,6 +9,7 @@ from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.server.auth import Grant, Permission
 from mtdd_router.server.callers import TenantSet
 from mtdd_router.server.placements import PlacementTable
+from mtdd_router.server.profile import Profile
 from mtdd_router.server.targets import Resolved, Targets
 from mtdd_router.types import Isolation, Placement, TenantState
 
@@ -126,12 +127,36 @@ def test_a_switch_is_composed_for_what_was_declared_before(targets: Targets) -> 
     resolved = known(targets, Grant("one"), context(TimeZone="UTC"))
     assert resolved is not None
     plain, commands = resolved.profile.switch(frozenset())
-    assert commands == 1
-    assert resolved.profile.switch(frozenset()) == (plain, 1)
+    # Role, search path, time zone.
+    assert commands == 3
+    assert resolved.profile.switch(frozenset()) == (plain, 3)
     reset, commands = resolved.profile.switch(frozenset(("DateStyle", "TimeZone")))
-    assert commands == 2
+    assert commands == 4
     assert reset.startswith(plain)
     assert b"DateStyle" in reset
     for number in range(20):
         resolved.profile.switch(frozenset((f"name_{number}",)))
-    assert resolved.profile.switch(frozenset()) == (plain, 1)
+    assert resolved.profile.switch(frozenset()) == (plain, 3)
+
+
+def test_a_time_zone_that_the_connection_has_is_not_set_again(targets: Targets) -> None:
+    in_utc = known(targets, Grant("one"), context(TimeZone="UTC"))
+    anywhere = known(targets, Grant("one"), context())
+    assert in_utc is not None
+    assert anywhere is not None
+    there, commands = in_utc.profile.switch(frozenset(("TimeZone",)), "UTC")
+    assert (commands, b"TimeZone" in there) == (2, False)
+    elsewhere, commands = in_utc.profile.switch(frozenset(("TimeZone",)), "Asia/Tokyo")
+    assert (commands, b"TimeZone" in elsewhere) == (3, True)
+    # What the database's own is, is not known.
+    default, commands = anywhere.profile.switch(frozenset(), "UTC")
+    assert (commands, b"TimeZone" in default) == (3, True)
+
+
+def test_names_are_quoted_in_a_switch() -> None:
+    switch, _ = Profile("db", 'a"b', '"a", "extensions"').switch(frozenset())
+    assert b'SET ROLE "a""b"\0' in switch
+    assert b'SET search_path = "a", "extensions"\0' in switch
+    switch, _ = Profile("db", "", "").switch(frozenset())
+    assert b"SET ROLE NONE\0" in switch
+    assert b"RESET search_path\0" in switch
