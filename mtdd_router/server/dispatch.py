@@ -26,10 +26,20 @@ __all__ = ["SwitchFailed", "check_switch", "refuse", "send", "send_at_once"]
 
 # A statement that fails whatever else is true.
 _FAILURE: Final = frontend.simple_query(b"REFUSED")
+_QUERY_CANCELED: Final = "57014"
 
 
 class SwitchFailed(Exception):
-    """A switch failed, in PostgreSQL's words; what the connection is set to is not known."""
+    """A switch failed, in PostgreSQL's words; what the connection is set to is not known.
+
+    Attributes:
+        cancelled: PostgreSQL's ErrorResponse, where the client's cancelling is all that was
+            wrong; else empty.
+    """
+
+    def __init__(self, message: str, cancelled: bytes = b"") -> None:
+        super().__init__(message)
+        self.cancelled = cancelled
 
 
 async def send(
@@ -62,8 +72,11 @@ def check_switch(backend: Backend) -> None:
     Raises:
         SwitchFailed: if it did not.
     """
-    if backend.profile is None and backend.prelude_error is not None:
-        raise SwitchFailed(error_fields(backend.prelude_error[5:]).get("M", ""))
+    said = backend.prelude_error
+    if backend.profile is None and said is not None:
+        fields = error_fields(said[5:])
+        cancelled = fields.get("C") == _QUERY_CANCELED
+        raise SwitchFailed(fields.get("M", ""), said if cancelled else b"")
 
 
 async def refuse(backend: Backend | None, resolved: Resolved, refusal: str) -> NoReturn:

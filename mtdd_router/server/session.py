@@ -32,6 +32,7 @@ from mtdd_router.server.read_only import refusal_of
 from mtdd_router.server.statements import ORDINARY, Statement, look
 from mtdd_router.server.targets import Refused, Resolved, Targets, error
 from mtdd_router.wire import frontend
+from mtdd_router.wire.backend import ready_for_query
 from mtdd_router.wire.begin import is_begin
 from mtdd_router.wire.reasons import LOST
 
@@ -479,6 +480,11 @@ class Session:
         backend, self._backend = self._backend, None
         if backend is not None:
             self._pool.discard(backend)
+        if exc.cancelled:
+            # The statement has not run, as if it had been cancelled a moment later.
+            messages = exc.cancelled + ready_for_query(b"I")
+            await write(pb.SessionResponse(messages=messages, complete=True))
+            return
         name = _name(self._resolved) if self._resolved else "the session"
         refusal = error(pb.REASON_INTERNAL, f"Cannot switch to {name}: {exc}")
         await write(pb.SessionResponse(complete=True, error=refusal))

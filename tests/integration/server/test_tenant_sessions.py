@@ -545,6 +545,35 @@ def test_a_connection_on_which_a_statement_was_cancelled_is_not_handed_on(pair):
     assert_apart(a, b)
 
 
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_cancel_that_hits_the_switch_is_told_as_the_statements(
+    small_stack, site, pair, connect, begins
+):
+    role = site.create("c").role
+    c = connect("c")
+    if begins:
+        c.autocommit = False
+    (postgres,) = (server for server in small_stack.postgres if server.name == "shard1")
+    with psycopg.connect(postgres.superuser_dsn) as other, ThreadPoolExecutor(1) as pool:
+        # What PostgreSQL knows of a role that is changed has to be read again.
+        other.execute(f'ALTER ROLE "{role}" CONNECTION LIMIT 7')
+        other.commit()
+        other.execute("LOCK TABLE pg_catalog.pg_authid")
+        running = pool.submit(c.execute, "SELECT 1")
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while other.execute(waiting).fetchone() == (0,):
+            assert not running.done(), running.result()
+            time.sleep(0.01)
+        c.cancel()
+        with pytest.raises(pg_errors.QueryCanceled):
+            running.result(10)
+        other.rollback()
+    c.rollback()
+    assert c.execute("SELECT 1").fetchone() == (1,)
+    c.rollback()
+    assert_apart(*pair)
+
+
 def test_a_cancel_that_comes_late_hits_nobody_else(pair):
     a, b = pair
     outcomes = set()
