@@ -19,6 +19,8 @@ from mtdd_router.types import Isolation
 __all__ = ["AlreadyExists", "NotPossible", "TenantRoles", "not_ours"]
 
 _PATIENCE: Final = 5.0
+# After so many seconds it is asked again whether a role may be switched to.
+_AGAIN: Final = (0.01, 0.05, 0.2)
 _GRANTS_HAVE_OPTIONS: Final = 160000
 # Of a role that is nobody's member, PUBLIC's rights are all it has.
 _OPEN_DATABASES: Final = """
@@ -71,6 +73,13 @@ class TenantRoles:
         """
         strict = isolation is Isolation.STRICT
         comment, may_switch, may_connect = await self._facts(role)
+        for pause in _AGAIN:
+            if may_switch is not False or comment != self._mark:
+                break
+            # A role that was committed a moment ago is seen before what PostgreSQL has
+            # remembered of memberships is forgotten; that holds for SET ROLE as well.
+            await asyncio.sleep(pause)
+            comment, may_switch, may_connect = await self._facts(role)
         statements: list[sql.Composable] = []
         # An outer join with none is no comment either: pg_has_role tells them apart.
         if may_switch is None:

@@ -4,6 +4,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -110,6 +111,35 @@ def test_a_tenant_with_a_spare_role_works(create, shared_server, isolation):
     with contextlib.closing(connect(shared_server, made.tenant)) as connection:
         connection.execute("CREATE TABLE t (id int)")
         assert connection.execute("SELECT current_user::text").fetchone() == (made.role,)
+
+
+def test_a_membership_that_is_seen_a_moment_after_its_role_is_waited_for(
+    create, admin, postgres, new_placement, shared_dsn
+):
+    create(Isolation.SCHEMA, until=TENANTS // 64 // 4)
+    (maker,) = postgres.execute("SELECT min(role) FROM mtdd.role_maker").fetchone()
+    (mark,) = postgres.execute(
+        "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s",
+        [min(spares(postgres))],
+    ).fetchone()
+    late = f"mtdd_role_{secrets.token_hex(8)}"
+    # Before PostgreSQL 16 there are no makers, and nothing to wait for.
+    become, option = (f"SET ROLE {maker};", "WITH INHERIT FALSE, SET TRUE") if maker else ("", "")
+    postgres.execute(f"{become} CREATE ROLE {late}; COMMENT ON ROLE {late} IS '{mark}'; RESET ROLE")
+    postgres.execute("DELETE FROM mtdd.spare_role")
+    postgres.execute("INSERT INTO mtdd.spare_role (role, login) VALUES (%s, false)", [late])
+
+    def grant() -> None:
+        with psycopg.connect(shared_dsn, autocommit=True) as connection:
+            time.sleep(0.1)
+            connection.execute(f"{become} GRANT {late} TO {postgres.info.user} {option}")
+
+    with ThreadPoolExecutor(1) as pool:
+        granting = pool.submit(grant)
+        made = admin.create_namespace(new_placement("abc"))
+        granting.result()
+    assert made.role == late
+    assert admin.drop_namespace("abc")
 
 
 def test_spare_roles_are_no_orphans_and_cannot_be_dropped(create, admin, postgres):
