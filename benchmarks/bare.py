@@ -3,9 +3,8 @@
 It speaks to the client as a shard server does, and has a PostgreSQL connection for each
 session, which it sets to another tenant in the statement's own query. It checks neither
 caller nor tenant nor statement, shares nothing, cancels nothing, and does not know what
-became of a statement. So
-it is the least that messages of gRPC between two sockets can cost in Python: what is beyond
-it is the shard server's own work.
+became of a statement. So it is the least that messages of gRPC between two sockets can cost
+in Python: what is beyond it is the shard server's own work.
 """
 
 import argparse

@@ -76,7 +76,7 @@ class Backend(PostgresConnection):
 
         ``profile`` is None from here until the switch is known to be committed.
         """
-        messages = profile.switch(self._declared, self.parameters.get(TIMEZONE, ""))
+        messages = profile.switch(self._declared, self.parameters.get(TIMEZONE))
         self.profile = None
         self._declared |= {name for name, _ in profile.settings}
         self._served.add(profile.tenant_role)

@@ -38,7 +38,7 @@ class Profile:
     search_path: str
     settings: tuple[tuple[str, str], ...] = ()
     login: str = ""
-    _switches: dict[tuple[frozenset[str], bool], tuple[bytes, int]] = field(
+    _switches: dict[tuple[frozenset[str], str | None], tuple[bytes, int]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -52,40 +52,31 @@ class Profile:
         """The role that is the tenant's own, whether switched to or logged in as."""
         return self.role or self.login
 
-    @property
-    def timezone(self) -> str:
-        """Its own time zone, or empty for that of the database."""
-        return next((value for name, value in self.settings if _is_timezone(name)), "")
-
-    def switch(self, declared: frozenset[str], timezone: str = "") -> tuple[bytes, int]:
+    def switch(self, declared: frozenset[str], timezone: str | None = None) -> tuple[bytes, int]:
         """Return the messages that switch to this profile, and their number of commands.
 
         Args:
             declared: the settings that profiles may have left on the connection;
                 those that this one does not set are reset.
-            timezone: that of the connection, which is not set again; empty if not known.
+            timezone: that of the connection, which is not set again; None if not known.
         """
-        keeps_timezone = bool(timezone) and timezone == self.timezone
-        key = declared, keeps_timezone
+        key = declared, timezone
         known = self._switches.get(key)
         if known is None:
             if len(self._switches) >= _SWITCHES_KEPT:
                 self._switches.clear()
-            known = self._compose_switch(declared, keeps_timezone=keeps_timezone)
-            self._switches[key] = known
+            known = self._switches[key] = self._compose_switch(declared, timezone)
         return known
 
-    def _compose_switch(
-        self, declared: frozenset[str], *, keeps_timezone: bool
-    ) -> tuple[bytes, int]:
+    def _compose_switch(self, declared: frozenset[str], timezone: str | None) -> tuple[bytes, int]:
         own = {name for name, _ in self.settings}
         settings: list[tuple[str, str | None]] = [
             (name, value)
             for name, value in self.settings
-            if not (keeps_timezone and _is_timezone(name))
+            if not (_is_timezone(name) and value == timezone)
         ]
         settings += [(n, None) for n in declared if n not in own and not _is_timezone(n)]
-        if not self.timezone:
+        if not any(map(_is_timezone, own)):
             settings.append((TIMEZONE, None))
         # Not a prepared SELECT of set_config: PostgreSQL plans that anew whenever the search
         # path has changed, which takes longer than the whole of this.

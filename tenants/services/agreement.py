@@ -93,22 +93,27 @@ def record_purging(tenants: Sequence[Tenant]) -> None:
     Raises:
         PlacementDisagreement: if one is deleted no more.
     """
-    deleted = {tenant.name: tenant for tenant in tenants if tenant.state == TenantState.DELETED}
-    changes = Changes(state=TenantState.DELETING.value, purge_at=None, state_before_deletion="")
+    deleted = [tenant for tenant in tenants if tenant.state == TenantState.DELETED]
+    if not deleted:
+        return
+    names = [tenant.name for tenant in deleted]
+    changes = _entering(deleted[0], TenantState.DELETING)
+    changes["state"] = TenantState.DELETING.value
     with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
         updated = Tenant.objects.filter(
-            pk__in=[tenant.pk for tenant in deleted.values()], state=TenantState.DELETED.value
+            pk__in=[tenant.pk for tenant in deleted], state=TenantState.DELETED.value
         ).update(**changes, epoch=F("epoch") + 1, updated_at=timezone.now())
         if updated != len(deleted):
             raise PlacementDisagreement(
-                f"Of the tenants {', '.join(deleted)}, some have been changed by another "
+                f"Of the tenants {', '.join(names)}, some have been changed by another "
                 "operation; repeat the command."
             )
-        note_each("change tenant", deleted, state=changes["state"])
-    for tenant in deleted.values():
-        tenant.state, tenant.epoch = changes["state"], tenant.epoch + 1
-        tenant.purge_at, tenant.state_before_deletion = None, ""
-    forget(*deleted)
+        note_each("change tenant", names, state=changes["state"])
+    for tenant in deleted:
+        tenant.epoch += 1
+        for column, value in changes.items():
+            setattr(tenant, column, value)
+    forget(*names)
 
 
 def _note(tenant: Tenant, changes: Changes) -> None:

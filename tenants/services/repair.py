@@ -264,8 +264,8 @@ class _Comparison:
 
 def _placement_of(admin: ShardAdmin, row: Tenant, names: set[str]) -> tuple[Placement | None, bool]:
     """Return the placement of the row's namespace, and whether its namespace is gone."""
+    found = admin.placements(*names)
     for name in sorted(names):
-        found = admin.placements(name, orphans=True)
         placement = found.placements.get(name)
         if placement is not None and placement.namespace == row.namespace:
             return placement, name in found.missing
