@@ -79,7 +79,6 @@ def _compare(measured: dict[str, dict[str, float]]) -> None:
         ("one AddField", fastest, ours["add_field"]),
         ("nothing to migrate", peer["nothing"], ours["nothing"]),
         ("delete a tenant", peer["delete"], ours["delete_softly"]),
-        ("of many, in turn", peer["delete"], ours["delete_many_softly"]),
         ("purge many due ones", peer["delete"], ours["delete_list"]),
         ("delete and purge one", peer["delete"], ours["delete"]),
     ):

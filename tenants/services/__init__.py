@@ -49,7 +49,6 @@ if TYPE_CHECKING:
         retry_job,
     )
     from tenants.services.jobs.worker import do_jobs, do_waiting_jobs
-    from tenants.services.locks import many_operations
     from tenants.services.migrating.batches import Limits
     from tenants.services.migrating.differences import Difference
     from tenants.services.migrating.drift import SchemaCheck, check_schemas
@@ -126,7 +125,6 @@ __all__ = [
     "get_shard",
     "get_tenant",
     "inspect_shards",
-    "many_operations",
     "measure_contents",
     "migrate_tenant",
     "migrate_tenants",
@@ -199,7 +197,6 @@ _LAZY: Final = {
     "get_shard": "shards",
     "get_tenant": "changing",
     "inspect_shards": "shards",
-    "many_operations": "locks",
     "measure_contents": "contents",
     "migrate_tenant": "migrating.single",
     "migrate_tenants": "migrating.runs",

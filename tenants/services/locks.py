@@ -4,10 +4,10 @@ The lock is PostgreSQL's transaction-level advisory lock on the registry's
 database, taken in a transaction of a connection of its own. So it ends with the
 process that holds it, whatever happens to that process; it is not disturbed by
 the operation's own transactions; and it survives a pooler in transaction mode.
-It holds no snapshot and no row.
+It holds no snapshot and no row. To open that connection takes longer than most of what
+an operation does here, so the next one may have it.
 """
 
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -17,11 +17,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mtdd_router.errors import RegistryUnavailable
 from tenants.errors import TenantBusy
+from tenants.services import kept_connections
 
 __all__ = [
     "busy",
     "job_lock",
-    "many_operations",
     "migration_run_lock",
     "tenant_lock",
     "tenant_locks",
@@ -109,47 +109,6 @@ def unlocked_jobs(jobs: Iterable[int]) -> list[int]:
 
 
 @contextmanager
-def many_operations() -> Iterator[None]:
-    """Let the operations of this thread, one after another, take locks on one connection.
-
-    To open one for each takes longer than most of what an operation does here. It is closed
-    with the block, or with the outermost of several.
-    """
-    if _thread.keeps:
-        yield
-        return
-    _thread.keeps = True
-    try:
-        yield
-    finally:
-        _thread.keeps = False
-        if (kept := _thread.take()) is not None:
-            kept.close()
-
-
-class _Thread(threading.local):
-    """What a thread keeps between two operations of `many_operations`."""
-
-    keeps = False
-    _kept: BaseDatabaseWrapper | None = None
-
-    def take(self) -> BaseDatabaseWrapper | None:
-        """Return the connection that is kept, and keep it no longer."""
-        kept, self._kept = self._kept, None
-        return kept
-
-    def put(self, connection: BaseDatabaseWrapper) -> None:
-        """Keep *connection*, or close it."""
-        if self.keeps and self._kept is None:
-            self._kept = connection
-        else:
-            connection.close()
-
-
-_thread: Final = _Thread()
-
-
-@contextmanager
 def _locks(keys: list[str]) -> Iterator[list[str]]:
     _refuse_transaction()
     connection, held = _acquire(keys)
@@ -163,7 +122,7 @@ def _locks(keys: list[str]) -> Iterator[list[str]]:
         except Error:
             connection.close()
         else:
-            _thread.put(connection)
+            kept_connections.put(connection)
 
 
 def _refuse_transaction() -> None:
@@ -181,13 +140,16 @@ def _refuse_transaction() -> None:
 
 def _acquire(keys: list[str]) -> tuple[BaseDatabaseWrapper, list[str]]:
     """Return a connection with those of *keys* whose locks its transaction holds now."""
-    if (kept := _thread.take()) is not None:
+    own = connections[DEFAULT_DB_ALIAS]
+    if (kept := kept_connections.take(own.settings_dict)) is not None:
         try:
             return kept, _try(kept, keys)
         except Error:
             # The registry has ended it meanwhile.
             kept.close()
-    connection = connections[DEFAULT_DB_ALIAS].copy()
+    connection = own.copy()
+    # Which thread has it next, or closes it, is open.
+    connection.inc_thread_sharing()
     try:
         return connection, _try(connection, keys)
     except Error as exc:

@@ -8,8 +8,6 @@ from typing import Final, TypeVar
 
 from django.db import connections
 
-from tenants.services.locks import many_operations
-
 __all__ = ["in_parallel"]
 
 T = TypeVar("T")
@@ -55,13 +53,12 @@ def in_parallel(
 
     def run() -> None:
         try:
-            with many_operations():
-                while not stop.is_set():
-                    with turn:
-                        item = next(source, _END)
-                    if item is _END:
-                        return
-                    results.put(work(item))  # type: ignore[arg-type]
+            while not stop.is_set():
+                with turn:
+                    item = next(source, _END)
+                if item is _END:
+                    return
+                results.put(work(item))  # type: ignore[arg-type]
         except BaseException as exc:  # noqa: BLE001 - raised by the consumer
             results.put(_Failed(exc))
         finally:
