@@ -121,7 +121,7 @@ _SCRIPTS: Final = (
     {FINGERPRINTS_FUNCTION}
     """,
     # What the passwords of tenants that log in themselves are made of.
-    f"""
+    """
     ALTER TABLE mtdd.placement
         DROP CONSTRAINT placement_isolation_check,
         ADD CONSTRAINT placement_isolation_check
@@ -132,13 +132,12 @@ _SCRIPTS: Final = (
         || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
         || pg_catalog.uuid_send(pg_catalog.gen_random_uuid())
     );
-
-    {migration_states_function("p.isolation <> 'database'")}
     """,
     """
     CREATE TABLE mtdd.spare_role (role text PRIMARY KEY, login boolean NOT NULL);
     CREATE TABLE mtdd.role_maker (role text PRIMARY KEY);
     """,
+    migration_states_function("p.isolation <> 'database'"),
 )
 
 log = get_logger(__name__)

@@ -1,6 +1,8 @@
 """Which migrations tenants have, as a function of the shard's schema ``mtdd``.
 
-Many tenants have the same ones, so only the first of them tells their names.
+Many tenants have the same ones, so only the first of them tells their names. The catalogs
+are asked for each tenant by itself, by its schema's id: of a join with the schemas PostgreSQL
+expects a single row, and compares each with all others.
 """
 
 from typing import Final
@@ -18,14 +20,15 @@ BEGIN
     FOR found IN
         SELECT p.tenant, p.role, p.namespace
           FROM mtdd.placement p
-          JOIN pg_catalog.pg_namespace n ON n.nspname = p.namespace
-          JOIN pg_catalog.pg_class c
-            ON c.relnamespace = n.oid AND c.relname = 'django_migrations'
          WHERE p.tenant = ANY (tenants) AND %s
-           AND c.relkind = 'r' AND NOT c.relrowsecurity
            AND 2 = (SELECT pg_catalog.count(*)
-                      FROM pg_catalog.pg_attribute a
-                     WHERE a.attrelid = c.oid AND a.attname IN ('app', 'name')
+                      FROM pg_catalog.pg_class c
+                      JOIN pg_catalog.pg_attribute a
+                        ON a.attrelid = c.oid AND a.attname IN ('app', 'name')
+                     WHERE c.relname = 'django_migrations'
+                       AND c.relnamespace
+                           = pg_catalog.to_regnamespace(pg_catalog.quote_ident(p.namespace))
+                       AND c.relkind = 'r' AND NOT c.relrowsecurity
                        AND a.atttypid IN ('text'::regtype, 'varchar'::regtype)
                        AND a.attgenerated = '')
     LOOP

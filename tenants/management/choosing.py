@@ -1,6 +1,6 @@
 """The options by which a command is told of which tenants it is."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
@@ -9,6 +9,8 @@ from tenants import services
 from tenants.models import Tenant
 
 __all__ = ["add_choice", "chosen_tenants"]
+
+_DATES: Final = ("created_at", "updated_at", "migrated_at", "purge_at")
 
 
 def add_choice(parser: CommandParser) -> None:
@@ -24,14 +26,15 @@ def add_choice(parser: CommandParser) -> None:
 
 
 def chosen_tenants(options: dict[str, Any]) -> list[Tenant]:
-    """Return the tenants that are meant, with their shards, by name.
+    """Return the tenants that are meant, with their shards, by name, without their dates.
 
     Raises:
         CommandError: if one of them is not on the shard.
         TenantDoesNotExist, ShardNotRegistered: naming it.
     """
     shard, names = options["shard"], options["tenants"]
-    rows = Tenant.objects.select_related("shard").order_by("name")
+    # Of thousands, to read each one's dates and shard takes longer than PostgreSQL does.
+    rows = Tenant.objects.prefetch_related("shard").order_by("name").defer(*_DATES)
     if shard:
         rows = rows.filter(shard=services.get_shard(shard))
     if names:
