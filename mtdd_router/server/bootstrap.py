@@ -13,7 +13,7 @@ from psycopg import sql
 from mtdd_router.errors import ConfigurationError
 from mtdd_router.server.control import AsyncConnection
 from mtdd_router.server.logs import get_logger
-from mtdd_router.server.migration_states import migration_states_function
+from mtdd_router.server.migration_states import MIGRATION_STATES_FUNCTION
 from mtdd_router.server.schema_facts import FINGERPRINTS_FUNCTION
 
 __all__ = ["PLACEMENT_CHANNEL", "bootstrap"]
@@ -113,13 +113,7 @@ _SCRIPTS: Final = (
         ADD CONSTRAINT placement_state_check
         CHECK (state IN ('creating', 'active', 'frozen', 'deleted', 'deleting'));
     """,
-    f"""
-    {migration_states_function("p.isolation = 'schema'")}
-    REVOKE ALL ON FUNCTION mtdd.migration_states(text[]) FROM PUBLIC;
-    DROP FUNCTION mtdd.applied_migrations(text[]);
-
-    {FINGERPRINTS_FUNCTION}
-    """,
+    "DROP FUNCTION mtdd.applied_migrations(text[])",
     # What the passwords of tenants that log in themselves are made of.
     """
     ALTER TABLE mtdd.placement
@@ -137,7 +131,11 @@ _SCRIPTS: Final = (
     CREATE TABLE mtdd.spare_role (role text PRIMARY KEY, login boolean NOT NULL);
     CREATE TABLE mtdd.role_maker (role text PRIMARY KEY);
     """,
-    migration_states_function("p.isolation <> 'database'"),
+    # Both may be there, from earlier versions.
+    f"""
+    {MIGRATION_STATES_FUNCTION}
+    {FINGERPRINTS_FUNCTION}
+    """,
 )
 
 log = get_logger(__name__)

@@ -7,9 +7,9 @@ expects a single row, and compares each with all others.
 
 from typing import Final
 
-__all__ = ["migration_states_function"]
+__all__ = ["MIGRATION_STATES_FUNCTION"]
 
-_FUNCTION: Final = """
+MIGRATION_STATES_FUNCTION: Final = """
 CREATE OR REPLACE FUNCTION mtdd.migration_states(tenants text[])
 RETURNS TABLE (tenant text, digest text, applied text[])
 LANGUAGE plpgsql SET search_path = '' AS $body$
@@ -20,7 +20,7 @@ BEGIN
     FOR found IN
         SELECT p.tenant, p.role, p.namespace
           FROM mtdd.placement p
-         WHERE p.tenant = ANY (tenants) AND %s
+         WHERE p.tenant = ANY (tenants) AND p.isolation <> 'database'
            AND 2 = (SELECT pg_catalog.count(*)
                       FROM pg_catalog.pg_class c
                       JOIN pg_catalog.pg_attribute a
@@ -35,7 +35,7 @@ BEGIN
         PERFORM pg_catalog.set_config('role', found.role, true);
         EXECUTE pg_catalog.format(
             'SELECT pg_catalog.array_agg(m.key ORDER BY m.key COLLATE "C") FROM ('
-            'SELECT app || ''.'' || name AS key FROM ONLY %%I.django_migrations) AS m',
+            'SELECT app || ''.'' || name AS key FROM ONLY %I.django_migrations) AS m',
             found.namespace
         ) INTO applied;
         PERFORM pg_catalog.set_config('role', 'none', true);
@@ -50,9 +50,5 @@ BEGIN
     END LOOP;
 END
 $body$;
+REVOKE ALL ON FUNCTION mtdd.migration_states(text[]) FROM PUBLIC;
 """
-
-
-def migration_states_function(condition: str) -> str:
-    """Return what makes the function, for the placements *p* that satisfy *condition*."""
-    return _FUNCTION % condition

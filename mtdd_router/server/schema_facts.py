@@ -202,7 +202,7 @@ CREATE OR REPLACE FUNCTION mtdd.fingerprints(namespaces text[], roles text[])
 RETURNS TABLE (namespace text, fingerprint text)
 LANGUAGE plpgsql STABLE
 SET search_path = '' SET jit = off SET plan_cache_mode = force_generic_plan
-SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off
 AS $body$
 #variable_conflict use_column
 BEGIN
