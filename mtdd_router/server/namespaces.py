@@ -8,6 +8,7 @@ Nothing is dropped that does not carry the shard's mark.
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,14 +20,22 @@ from mtdd_router.server.control import AsyncConnection, clean, fetch_value
 from mtdd_router.server.identifiers import check_identifier, mark
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.postgres.startup import ConnectFailed
-from mtdd_router.server.script_parts import Home, SchemaDiffers, leaves_state, run_part
-from mtdd_router.server.spare_roles import SpareRoles
+from mtdd_router.server.script_parts import (
+    Home,
+    SchemaDiffers,
+    last_rows,
+    leaves_state,
+    run_part,
+)
+from mtdd_router.server.spare_roles import SpareRoles, placing
 from mtdd_router.server.tenant_databases import TenantDatabases
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.server.tenant_roles import AlreadyExists, NotPossible, TenantRoles, not_ours
 from mtdd_router.types import Isolation, Placement, ScriptPart, TenantState
 
 __all__ = ["AlreadyExists", "Namespaces", "NotPossible"]
+
+_Rows = list[tuple[Any, ...]]
 
 _LOCK_TIMEOUT: Final = 5.0
 _BEGIN: Final = f"BEGIN; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'"
@@ -115,8 +124,8 @@ class Namespaces:
 
     async def _create_schema(self, placement: Placement, part: ScriptPart | None) -> Placement:
         try:
-            async with self.transaction():
-                stored = await self._place(placement, placement.state)
+            async with self.transaction(first=placing(placement)) as rows:
+                stored = await self._placed(placement, rows)
                 # A repeated call finds both; an active tenant that lost its schema
                 # must not silently get an empty one.
                 if stored.state is TenantState.CREATING or stored.epoch == placement.epoch:
@@ -135,24 +144,10 @@ class Namespaces:
         if part is not None and leaves_state(part):
             await clean(self.connection)
 
-    async def _place(self, placement: Placement, state: TenantState) -> Placement:
-        """Insert the placement, or return the one that is there; its role may be another."""
-        cursor = await self.connection.execute(
-            "INSERT INTO mtdd.placement (tenant, isolation, namespace, role, epoch, state)"
-            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
-            f" RETURNING {PLACEMENT_COLUMNS}",
-            [
-                placement.tenant,
-                placement.isolation.value,
-                placement.namespace,
-                placement.role,
-                placement.epoch,
-                state.value,
-            ],
-            prepare=True,
-        )
-        if (row := await cursor.fetchone()) is not None:
-            return await self._spares.give(placement_from_row(row))
+    async def _placed(self, placement: Placement, rows: _Rows) -> Placement:
+        """Return the placement of the *rows* that `placing` gave, or the one that is there."""
+        if rows:
+            return placement_from_row(rows[0])
         stored = await self.find(placement.tenant)
         if stored is None:
             raise AlreadyExists(
@@ -216,8 +211,9 @@ class Namespaces:
     async def _create_database(self, placement: Placement) -> Placement:
         await self._databases.require_right_to_create()
         async with self._databases.alone_with(placement.namespace):
-            async with self.transaction():
-                stored = await self._place(placement, TenantState.CREATING)
+            creating = replace(placement, state=TenantState.CREATING)
+            async with self.transaction(first=placing(creating)) as rows:
+                stored = await self._placed(creating, rows)
                 if stored.state is not TenantState.CREATING:
                     return stored
                 await self._roles.make(stored.role, stored.isolation)
@@ -348,12 +344,16 @@ class Namespaces:
     # Statements
 
     @asynccontextmanager
-    async def transaction(self, who: str = "The namespace") -> AsyncIterator[None]:
-        """Open a transaction that does not wait long for locks."""
+    async def transaction(
+        self, who: str = "The namespace", *, first: sql.Composable | None = None
+    ) -> AsyncIterator[_Rows]:
+        """Open a transaction that does not wait long for locks, and yield the rows of *first*.
+
+        That statement takes no round trip of its own.
+        """
         with _in_use(who):
-            await self.connection.execute(_BEGIN)
             try:
-                yield
+                yield await self._begin(first)
             except BaseException:
                 # Whoever lends the connection closes it if that fails.
                 with suppress(psycopg.Error):
@@ -361,7 +361,14 @@ class Namespaces:
                 raise
             await self.connection.execute("COMMIT")
 
-    async def run_alone(self, who: str, statement: sql.Composable) -> list[tuple[Any, ...]]:
+    async def _begin(self, first: sql.Composable | None) -> _Rows:
+        if first is None:
+            await self.connection.execute(_BEGIN)
+            return []
+        batch = sql.SQL("; ").join([sql.SQL(_BEGIN), first])
+        return await last_rows(self.connection, batch.as_string(self.connection))
+
+    async def run_alone(self, who: str, statement: sql.Composable) -> _Rows:
         """Run one statement in such a transaction, in one round trip, and return its rows."""
         batch = sql.SQL("; ").join([sql.SQL(_BEGIN), statement, sql.SQL("COMMIT")])
         with _in_use(who):

@@ -15,11 +15,11 @@ from typing import Final
 from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection
-from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
+from mtdd_router.server.placements import PLACEMENT_COLUMNS
 from mtdd_router.server.tenant_roles import TenantRoles
 from mtdd_router.types import Isolation, Placement
 
-__all__ = ["SpareRoles"]
+__all__ = ["SpareRoles", "placing"]
 
 # With fewer tenants the reading takes about a millisecond.
 _FEW_TENANTS: Final = 1000
@@ -29,15 +29,21 @@ _MOST: Final = 256
 # A batch is made when this part of one is left.
 _LOW: Final = 4
 _LOCK: Final = 0x6D747372
-_GIVE: Final = f"""
+_PLACING: Final = f"""
 WITH spare AS (
-    DELETE FROM mtdd.spare_role
-     WHERE role = (SELECT role FROM mtdd.spare_role WHERE login = %(login)s
-                    LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING role
+    SELECT role FROM mtdd.spare_role WHERE login = {{login}} LIMIT 1 FOR UPDATE SKIP LOCKED
+),
+placed AS (
+    INSERT INTO mtdd.placement ({PLACEMENT_COLUMNS})
+    SELECT {{tenant}}, {{isolation}}, {{namespace}}, coalesce((SELECT role FROM spare), {{role}}),
+           {{epoch}}, {{state}}
+    ON CONFLICT DO NOTHING
+    RETURNING {PLACEMENT_COLUMNS}
+),
+given AS (
+    DELETE FROM mtdd.spare_role USING placed WHERE spare_role.role = placed.role
 )
-UPDATE mtdd.placement SET role = spare.role FROM spare WHERE tenant = %(tenant)s
-RETURNING {", ".join("placement." + column for column in PLACEMENT_COLUMNS.split(", "))}
+SELECT * FROM placed
 """
 _COUNT: Final = """
 SELECT (SELECT count(*) FROM mtdd.spare_role WHERE login = %s),
@@ -53,22 +59,29 @@ RETURNING k.role
 """
 
 
+def placing(placement: Placement) -> sql.Composable:
+    """Return what inserts the placement, with a spare role instead of its own if there is one.
+
+    It returns the row of PLACEMENT_COLUMNS that is stored then, or none if what must be unique
+    is taken.
+    """
+    return sql.SQL(_PLACING).format(
+        login=_logs_in(placement.isolation),
+        tenant=placement.tenant,
+        isolation=placement.isolation.value,
+        namespace=placement.namespace,
+        role=placement.role,
+        epoch=placement.epoch,
+        state=placement.state.value,
+    )
+
+
 class SpareRoles:
     """The spare roles of a shard, on a connection that does nothing else meanwhile."""
 
     def __init__(self, connection: AsyncConnection, roles: TenantRoles) -> None:
         self._connection = connection
         self._roles = roles
-
-    async def give(self, placement: Placement) -> Placement:
-        """Give the tenant a spare role if there is one; return its placement as stored then."""
-        cursor = await self._connection.execute(
-            _GIVE,
-            {"tenant": placement.tenant, "login": _logs_in(placement.isolation)},
-            prepare=True,
-        )
-        row = await cursor.fetchone()
-        return placement if row is None else placement_from_row(row)
 
     async def refill(self, isolation: Isolation) -> int:
         """Make a batch if few are left; return how many were made."""

@@ -142,6 +142,22 @@ def test_a_membership_that_is_seen_a_moment_after_its_role_is_waited_for(
     assert admin.drop_namespace("abc")
 
 
+def test_calls_at_once_are_given_a_spare_role_each_and_repetitions_none(
+    create, admin, postgres, new_placement
+):
+    create(Isolation.SCHEMA, until=12)
+    before = spares(postgres)
+    # Of each tenant twice: whoever comes second finds it there.
+    wanted = [new_placement(f"t{secrets.token_hex(4)}") for _ in range(6)] * 2
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        made = list(pool.map(admin.create_namespace, wanted))
+    made += map(admin.create_namespace, wanted)
+    roles = {placement.tenant: placement.role for placement in made}
+    assert {placement.role for placement in made} == set(roles.values())
+    assert len(set(roles.values())) == 6
+    assert set(roles.values()) == before - spares(postgres)
+
+
 def test_spare_roles_are_no_orphans_and_cannot_be_dropped(create, admin, postgres):
     create(Isolation.SCHEMA, until=TENANTS // 64 // 4)
     there = spares(postgres)
