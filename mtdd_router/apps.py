@@ -21,14 +21,10 @@ class MTDDRouterConfig(AppConfig):
         # Imported late: they need models.
         from mtdd_router import (
             alias_caches,
-            checks,
-            context_checks,
+            check_registry,
             files,
             managers,
-            resolution_checks,
             signing,
-            surroundings_checks,
-            user_checks,
         )
 
         set_route_source(directory, maintenance=context.maintenance_active)
@@ -36,10 +32,6 @@ class MTDDRouterConfig(AppConfig):
         managers.watch()
         files.watch()
         alias_caches.watch()
-        checks.register_checks()
-        context_checks.register_checks()
-        resolution_checks.register_checks()
-        surroundings_checks.register_checks()
-        user_checks.register_checks()
+        check_registry.register_checks()
         if apps.is_installed("django.contrib.auth"):
             signing.bind_password_reset()

@@ -31,7 +31,7 @@ from typing import Any, Final
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
-from django.core.checks import CheckMessage, Error, Tags
+from django.core.checks import CheckMessage, Error
 from django.db import models
 from django.utils.module_loading import import_string
 
@@ -45,7 +45,7 @@ from mtdd_router.middleware import TenantMiddleware
 from mtdd_router.resolvers import SessionResolver, load_resolvers
 from mtdd_router.routers import TenantRouter
 
-__all__ = ["register_checks"]
+__all__ = ["check_relations", "run_checks"]
 
 _ZERO_MEANS_SOMETHING: Final = (
     "MTDD_STATEMENT_TIMEOUT",
@@ -59,8 +59,8 @@ _SESSION: Final = "django.contrib.sessions.middleware.SessionMiddleware"
 _AUTHENTICATION: Final = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
-def register_checks() -> None:
-    """Register every check of this module with Django."""
+def run_checks(**options: Any) -> Iterator[CheckMessage]:
+    """Run every check of this module but that of the models."""
     for check in (
         check_databases,
         check_routers,
@@ -71,8 +71,7 @@ def register_checks() -> None:
         check_tenant_managers,
         check_values,
     ):
-        checks.register(check, "mtdd")
-    checks.register(check_relations, Tags.models)
+        yield from check(**options)
 
 
 def check_databases(**_: Any) -> Iterator[CheckMessage]:

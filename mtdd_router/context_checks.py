@@ -20,7 +20,7 @@ from mtdd_router.conf import mtdd_settings
 from mtdd_router.middleware import TenantMiddleware
 from mtdd_router.settings_entries import position_in
 
-__all__ = ["register_checks"]
+__all__ = ["run_checks"]
 
 # They run a task where it is enqueued, or never.
 _RUN_NOWHERE_ELSE: Final = frozenset(
@@ -31,10 +31,10 @@ _RUN_NOWHERE_ELSE: Final = frozenset(
 )
 
 
-def register_checks() -> None:
-    """Register every check of this module with Django."""
+def run_checks(**options: Any) -> Iterator[CheckMessage]:
+    """Run every check of this module."""
     for check in (check_requests, check_task_backends):
-        checks.register(check, "mtdd")
+        yield from check(**options)
 
 
 def check_requests(**_: Any) -> Iterator[CheckMessage]:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from django.conf import settings
-from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - as Django names it
 
 from mtdd_router.conf import mtdd_settings
@@ -31,15 +30,15 @@ from mtdd_router.resolvers import (
 from mtdd_router.resolvers.header import proxy_networks
 from mtdd_router.settings_entries import position_in
 
-__all__ = ["register_checks"]
+__all__ = ["run_checks"]
 
 _AUTHENTICATION: Final = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
-def register_checks() -> None:
-    """Register every check of this module with Django."""
+def run_checks(**options: Any) -> Iterator[CheckMessage]:
+    """Run every check of this module."""
     for check in (check_proxies, check_domains, check_users, check_agreement, check_rest):
-        checks.register(check, "mtdd")
+        yield from check(**options)
 
 
 def check_proxies(**_: Any) -> Iterator[CheckMessage]:

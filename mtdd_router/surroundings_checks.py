@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from django.apps import apps
 from django.conf import settings
-from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - as Django names it
 from django.db.models import FileField
 
@@ -25,7 +24,7 @@ from mtdd_router.middleware import TenantMiddleware
 from mtdd_router.settings_entries import class_of, position_in
 from mtdd_router.storage import TenantFolders
 
-__all__ = ["register_checks"]
+__all__ = ["run_checks"]
 
 _CACHING: Final = (
     "django.middleware.cache.UpdateCacheMiddleware",
@@ -39,10 +38,10 @@ _WITH_SITE: Final = (
 )
 
 
-def register_checks() -> None:
-    """Register every check of this module with Django."""
+def run_checks(**options: Any) -> Iterator[CheckMessage]:
+    """Run every check of this module."""
     for check in (check_caches, check_files, check_order, check_sites, check_email):
-        checks.register(check, "mtdd")
+        yield from check(**options)
 
 
 def check_caches(**_: Any) -> Iterator[CheckMessage]:

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - as Django names it
 
 from mtdd_router.cache import tenant_key
@@ -20,7 +19,7 @@ from mtdd_router.middleware import TenantMiddleware
 from mtdd_router.resolvers import SessionResolver, load_resolvers
 from mtdd_router.settings_entries import position_in
 
-__all__ = ["register_checks"]
+__all__ = ["run_checks"]
 
 _AUTHENTICATION: Final = "django.contrib.auth.middleware.AuthenticationMiddleware"
 _DATABASE: Final = "django.contrib.sessions.backends.db"
@@ -30,10 +29,10 @@ _COOKIES: Final = "mtdd_router.signed_cookies"
 _TENANT_KEY: Final = "mtdd_router.cache.tenant_key"
 
 
-def register_checks() -> None:
-    """Register every check of this module with Django."""
+def run_checks(**options: Any) -> Iterator[CheckMessage]:
+    """Run every check of this module."""
     for check in (check_sessions, check_test_shards):
-        checks.register(check, "mtdd")
+        yield from check(**options)
 
 
 def check_sessions(**_: Any) -> Iterator[CheckMessage]:

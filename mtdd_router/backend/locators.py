@@ -5,7 +5,6 @@ from functools import lru_cache
 
 from mtdd_router.backend.routes import maintenance_allowed, route_source
 from mtdd_router.backend.work import running_work
-from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.client.endpoint import TLS, Endpoint
 from mtdd_router.client.location import Location
 from mtdd_router.client.tokens import TokenSigner
@@ -111,6 +110,9 @@ class DatabaseLocator:
         """
         endpoint = self._location.endpoint
         if endpoint.signer is not None and not endpoint.token and not endpoint.shard_id:
+            # Few processes need it, and it takes a while to import.
+            from mtdd_router.client.admin import ShardAdmin
+
             shard_id = ShardAdmin(endpoint=endpoint).identity()
             self._location = replace(self._location, endpoint=replace(endpoint, shard_id=shard_id))
         return self._location
