@@ -33,6 +33,7 @@ from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.schemas import Schemas
 from mtdd_router.server.script_parts import SchemaDiffers
 from mtdd_router.server.scripts import Scripts
+from mtdd_router.server.spare_roles import SETTLES
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.server.updates import NoSuchTenant, update_placement
 from mtdd_router.server.version import server_version
@@ -195,10 +196,16 @@ class ShardAdminService:
         started = asyncio.get_running_loop().time()
         try:
             async with self._connections.use() as (connection, shard_id):
-                made = await self._namespaces(connection, shard_id).refill(isolation)
+                namespaces = self._namespaces(connection, shard_id)
+                # Of a worker that did not come to it.
+                await namespaces.release()
+                made = await namespaces.refill(isolation)
             if made:
                 duration_ms = round((asyncio.get_running_loop().time() - started) * 1000, 3)
                 log.info("spare_roles_made", count=made, duration_ms=duration_ms)
+                await asyncio.sleep(SETTLES + 0.1)
+                async with self._connections.use() as (connection, shard_id):
+                    await self._namespaces(connection, shard_id).release()
         except (psycopg.Error, NotPossible) as exc:
             log.warning("spare_roles_not_made", reason=describe(exc))
         finally:

@@ -131,8 +131,12 @@ _SCRIPTS: Final = (
     CREATE TABLE mtdd.spare_role (role text PRIMARY KEY, login boolean NOT NULL);
     CREATE TABLE mtdd.role_maker (role text PRIMARY KEY);
     """,
-    # Both may be there, from earlier versions.
+    # Both functions may be there, from earlier versions.
     f"""
+    ALTER TABLE mtdd.spare_role ADD COLUMN usable boolean NOT NULL DEFAULT true;
+    ALTER TABLE mtdd.spare_role ALTER COLUMN usable SET DEFAULT false,
+        ADD COLUMN made_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp();
+
     {MIGRATION_STATES_FUNCTION}
     {FINGERPRINTS_FUNCTION}
     """,

@@ -27,6 +27,7 @@ __all__ = ["SwitchFailed", "check_switch", "refuse", "send", "send_at_once"]
 # A statement that fails whatever else is true.
 _FAILURE: Final = frontend.simple_query(b"REFUSED")
 _QUERY_CANCELED: Final = "57014"
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
 
 
 class SwitchFailed(Exception):
@@ -35,11 +36,15 @@ class SwitchFailed(Exception):
     Attributes:
         cancelled: PostgreSQL's ErrorResponse, where the client's cancelling is all that was
             wrong; else empty.
+        denied: whether this connection may not become the tenant's role, as it remembers it.
+            Another one may: what a backend remembers of memberships can be that of a moment
+            before they changed, until they change again.
     """
 
-    def __init__(self, message: str, cancelled: bytes = b"") -> None:
+    def __init__(self, message: str, cancelled: bytes = b"", *, denied: bool = False) -> None:
         super().__init__(message)
         self.cancelled = cancelled
+        self.denied = denied
 
 
 async def send(
@@ -75,8 +80,12 @@ def check_switch(backend: Backend) -> None:
     said = backend.prelude_error
     if backend.profile is None and said is not None:
         fields = error_fields(said[5:])
-        cancelled = fields.get("C") == _QUERY_CANCELED
-        raise SwitchFailed(fields.get("M", ""), said if cancelled else b"")
+        sqlstate = fields.get("C")
+        raise SwitchFailed(
+            fields.get("M", ""),
+            said if sqlstate == _QUERY_CANCELED else b"",
+            denied=sqlstate == _INSUFFICIENT_PRIVILEGE,
+        )
 
 
 async def refuse(backend: Backend | None, resolved: Resolved, refusal: str) -> NoReturn:

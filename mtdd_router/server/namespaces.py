@@ -137,8 +137,12 @@ class Namespaces:
         return stored
 
     async def refill(self, isolation: Isolation) -> int:
-        """Make roles for tenants to come, if few are left; return how many."""
+        """Make roles for tenants to come, if few are left; return how many `release` lets go."""
         return await self._spares.refill(isolation)
+
+    async def release(self) -> int:
+        """Let the roles be used that were made a while ago; return how many were."""
+        return await self._spares.release()
 
     async def _clean_behind(self, part: ScriptPart | None) -> None:
         if part is not None and leaves_state(part):

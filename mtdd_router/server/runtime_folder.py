@@ -58,11 +58,14 @@ def _base() -> Path:
 def _make(base: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        # Another server may take it for abandoned before it is locked.
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
         fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.exists():
             return folder, lock
-        # Another server took it for abandoned before it was locked.
         os.close(lock)
 
 

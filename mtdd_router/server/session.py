@@ -41,6 +41,8 @@ __all__ = ["Done", "Session"]
 _log = get_logger(__name__)
 
 _SETTLE_SECONDS: Final = 5.0
+# Before a request is tried on another connection, in seconds.
+_PAUSES: Final = (0.0, 0.05, 0.25)
 
 Write = Callable[[pb.SessionResponse], Awaitable[None]]
 Done = Callable[[pb.SessionResponse | None], None]
@@ -180,10 +182,7 @@ class Session:
             self._note_request(request)
         begun = self._loop.time() if self._logs_requests else 0.0
         try:
-            if started is None:
-                await self._run(request, write)
-            else:
-                await self._go_on(started, write)
+            await self._run_somewhere(request, started, write)
         except Refused as exc:
             self._outcome.outcome = service_pb.OUTCOME_FAILED
             held = self._backend is not None
@@ -197,9 +196,7 @@ class Session:
             # ends with it, and what is not known yet is not guessed.
             if self._outcome.outcome == service_pb.OUTCOME_RUNNING:
                 self._outcome.outcome = service_pb.OUTCOME_UNSPECIFIED
-            backend, self._backend = self._backend, None
-            if backend is not None:
-                self._pool.discard(backend)
+            self._discard_backend()
             raise
         finally:
             self._note_done()
@@ -294,6 +291,32 @@ class Session:
         self._started = None
         self._note_done()
         started.done(response)
+
+    async def _run_somewhere(
+        self, request: pb.SessionRequest, started: _Started | None, write: Write
+    ) -> None:
+        """Run *request*, or go on with it, on a connection that may become the tenant's role."""
+        for pause in (*_PAUSES, None):
+            try:
+                if started is None:
+                    await self._run(request, write)
+                else:
+                    await self._go_on(started, write)
+            except SwitchFailed as exc:
+                if not exc.denied or pause is None:
+                    raise
+            else:
+                return
+            # Nothing of it has run.
+            self._discard_backend()
+            self._unlimit()
+            started = None
+            await asyncio.sleep(pause)
+
+    def _discard_backend(self) -> None:
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            self._pool.discard(backend)
 
     async def _go_on(self, started: _Started, write: Write) -> None:
         if started.error is not None:
@@ -477,9 +500,7 @@ class Session:
 
     async def _not_switched(self, exc: SwitchFailed, write: Write) -> None:
         self._outcome.outcome = service_pb.OUTCOME_FAILED
-        backend, self._backend = self._backend, None
-        if backend is not None:
-            self._pool.discard(backend)
+        self._discard_backend()
         if exc.cancelled:
             # The statement has not run, as if it had been cancelled a moment later.
             messages = exc.cancelled + ready_for_query(b"I")

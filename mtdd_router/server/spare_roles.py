@@ -5,8 +5,13 @@ memberships of its login role anew the next time: with many tenants that takes l
 most statements. So a shard with many makes roles in batches, in one transaction each,
 and a new tenant then changes no role at all.
 
+A session that reads memberships while a batch is committed may remember those of before, until
+some role changes again (PostgreSQL forgets that it was told, in ``roles_is_member_of``). So a
+role is changed again once all have read, and only then is a batch used.
+
 Invariants: a spare role is like one made for a tenant, and nobody has it; it is given once,
-in the transaction that makes the tenant.
+in the transaction that makes the tenant; by then every session that was told of it a second
+ago may become it.
 """
 
 import secrets
@@ -19,19 +24,23 @@ from mtdd_router.server.placements import PLACEMENT_COLUMNS
 from mtdd_router.server.tenant_roles import TenantRoles
 from mtdd_router.types import Isolation, Placement
 
-__all__ = ["SpareRoles", "placing"]
+__all__ = ["SETTLES", "SpareRoles", "placing"]
+
+SETTLES: Final = 1.0
+"""After so many seconds every session has read which roles there are."""
 
 # With fewer tenants the reading takes about a millisecond.
 _FEW_TENANTS: Final = 1000
 # So what a batch costs others grows no faster than what its tenants bring.
-_TENANTS_PER_SPARE: Final = 64
-_MOST: Final = 256
-# A batch is made when this part of one is left.
-_LOW: Final = 4
+_TENANTS_PER_SPARE: Final = 32
+_MOST: Final = 512
+# A batch is made when this part of all is left.
+_LOW: Final = 2
 _LOCK: Final = 0x6D747372
 _PLACING: Final = f"""
 WITH spare AS (
-    SELECT role FROM mtdd.spare_role WHERE login = {{login}} LIMIT 1 FOR UPDATE SKIP LOCKED
+    SELECT role FROM mtdd.spare_role WHERE login = {{login}} AND usable
+     LIMIT 1 FOR UPDATE SKIP LOCKED
 ),
 placed AS (
     INSERT INTO mtdd.placement ({PLACEMENT_COLUMNS})
@@ -49,6 +58,11 @@ _COUNT: Final = """
 SELECT (SELECT count(*) FROM mtdd.spare_role WHERE login = %s),
        (SELECT count(*) FROM mtdd.placement),
        pg_catalog.pg_try_advisory_xact_lock(%s)
+"""
+_SETTLED: Final = """
+SELECT role FROM mtdd.spare_role
+ WHERE NOT usable
+   AND made_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s)
 """
 _IDLE_MAKERS: Final = """
 DELETE FROM mtdd.role_maker k USING pg_catalog.pg_roles r
@@ -84,7 +98,7 @@ class SpareRoles:
         self._roles = roles
 
     async def refill(self, isolation: Isolation) -> int:
-        """Make a batch if few are left; return how many were made."""
+        """Make a batch if few are left; return how many were made, for `release` to be used."""
         login = _logs_in(isolation)
         connection = self._connection
         async with connection.transaction():
@@ -107,6 +121,18 @@ class SpareRoles:
                 [login, names],
             )
         return len(names)
+
+    async def release(self) -> int:
+        """Let roles be used that were made `SETTLES` ago, by whomever; return how many were."""
+        cursor = await self._connection.execute(_SETTLED, [SETTLES])
+        settled = [role for (role,) in await cursor.fetchall()]
+        if settled:
+            # Who sees them usable must have been told before: this is committed by itself.
+            await self._roles.touch(settled[0])
+            await self._connection.execute(
+                "UPDATE mtdd.spare_role SET usable = true WHERE role = ANY(%s)", [settled]
+            )
+        return len(settled)
 
     async def _drop_idle_makers(self) -> None:
         """Drop those whose roles are all gone."""

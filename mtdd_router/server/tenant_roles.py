@@ -19,8 +19,6 @@ from mtdd_router.types import Isolation
 __all__ = ["AlreadyExists", "NotPossible", "TenantRoles", "not_ours"]
 
 _PATIENCE: Final = 5.0
-# After so many seconds it is asked again whether a role may be switched to.
-_AGAIN: Final = (0.01, 0.05, 0.2)
 _GRANTS_HAVE_OPTIONS: Final = 160000
 # Of a role that is nobody's member, PUBLIC's rights are all it has.
 _OPEN_DATABASES: Final = """
@@ -73,13 +71,6 @@ class TenantRoles:
         """
         strict = isolation is Isolation.STRICT
         comment, may_switch, may_connect = await self._facts(role)
-        for pause in _AGAIN:
-            if may_switch is not False or comment != self._mark:
-                break
-            # A role that was committed a moment ago is seen before what PostgreSQL has
-            # remembered of memberships is forgotten; that holds for SET ROLE as well.
-            await asyncio.sleep(pause)
-            comment, may_switch, may_connect = await self._facts(role)
         statements: list[sql.Composable] = []
         # An outer join with none is no comment either: pg_has_role tells them apart.
         if may_switch is None:
@@ -127,6 +118,11 @@ class TenantRoles:
         if isolation is Isolation.STRICT and not await self._is_let_in():
             statements += self._letting_in(names)
         await self._run_all(statements)
+
+    async def touch(self, role: str) -> None:
+        """Change a role without any effect but that all sessions read memberships anew."""
+        name = sql.Identifier(role)
+        await self._run_all([sql.SQL("ALTER ROLE {} CONNECTION LIMIT -1").format(name)])
 
     @property
     def counts_members(self) -> bool:

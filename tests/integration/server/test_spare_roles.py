@@ -21,7 +21,7 @@ from tests.integration.server.test_tenant_sessions import Fixed
 
 NewPlacement = Callable[..., Placement]
 
-# A batch is made of a 64th of these.
+# A 32nd of these are made ahead.
 TENANTS = 1280
 
 
@@ -66,7 +66,8 @@ def create(
 
 
 def spares(postgres: psycopg.Connection[Any]) -> set[str]:
-    return {role for (role,) in postgres.execute("SELECT role FROM mtdd.spare_role")}
+    """The roles that a new tenant may be given."""
+    return {role for (role,) in postgres.execute("SELECT role FROM mtdd.spare_role WHERE usable")}
 
 
 def kind_of(isolation: Isolation) -> Isolation:
@@ -113,33 +114,29 @@ def test_a_tenant_with_a_spare_role_works(create, shared_server, isolation):
         assert connection.execute("SELECT current_user::text").fetchone() == (made.role,)
 
 
-def test_a_membership_that_is_seen_a_moment_after_its_role_is_waited_for(
-    create, admin, postgres, new_placement, shared_dsn
-):
-    create(Isolation.SCHEMA, until=TENANTS // 64 // 4)
-    (maker,) = postgres.execute("SELECT min(role) FROM mtdd.role_maker").fetchone()
-    (mark,) = postgres.execute(
-        "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s",
-        [min(spares(postgres))],
-    ).fetchone()
-    late = f"mtdd_role_{secrets.token_hex(8)}"
-    # Before PostgreSQL 16 there are no makers, and nothing to wait for.
-    become, option = (f"SET ROLE {maker};", "WITH INHERIT FALSE, SET TRUE") if maker else ("", "")
-    postgres.execute(f"{become} CREATE ROLE {late}; COMMENT ON ROLE {late} IS '{mark}'; RESET ROLE")
-    postgres.execute("DELETE FROM mtdd.spare_role")
-    postgres.execute("INSERT INTO mtdd.spare_role (role, login) VALUES (%s, false)", [late])
+def test_a_batch_is_used_once_all_have_read_its_memberships(create, admin, postgres, new_placement):
+    create(Isolation.SCHEMA, until=12)
+    # As a worker leaves it that is ended between making and releasing.
+    postgres.execute("UPDATE mtdd.spare_role SET usable = false, made_at = clock_timestamp()")
+    made = admin.create_namespace(new_placement("abc"))
+    assert made.role == made.namespace
+    admin.drop_namespace("abc")
+    assert not spares(postgres)
+    # Whoever looks next lets it go.
+    create(Isolation.SCHEMA, until=12)
 
-    def grant() -> None:
-        with psycopg.connect(shared_dsn, autocommit=True) as connection:
-            time.sleep(0.1)
-            connection.execute(f"{become} GRANT {late} TO {postgres.info.user} {option}")
 
-    with ThreadPoolExecutor(1) as pool:
-        granting = pool.submit(grant)
-        made = admin.create_namespace(new_placement("abc"))
-        granting.result()
-    assert made.role == late
-    assert admin.drop_namespace("abc")
+def test_a_role_of_a_batch_is_changed_before_it_is_used(create, postgres):
+    create(Isolation.SCHEMA, until=12)
+    batch = list(spares(postgres))
+    for role in batch:
+        postgres.execute(f"ALTER ROLE {role} CONNECTION LIMIT 7")
+    postgres.execute("UPDATE mtdd.spare_role SET usable = false")
+    create(Isolation.SCHEMA, until=12)
+    limits = postgres.execute(
+        "SELECT DISTINCT rolconnlimit FROM pg_roles WHERE rolname = ANY(%s) ORDER BY 1", [batch]
+    ).fetchall()
+    assert limits == [(-1,), (7,)]
 
 
 def test_calls_at_once_are_given_a_spare_role_each_and_repetitions_none(

@@ -574,6 +574,57 @@ def test_a_cancel_that_hits_the_switch_is_told_as_the_statements(
     assert_apart(*pair)
 
 
+def change_membership(stack: Stack, statement: str) -> None:
+    """Run *statement* on the shard's PostgreSQL as its login role."""
+    (postgres,) = (server for server in stack.postgres if server.name == "shard1")
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as connection:
+        connection.execute("SET SESSION AUTHORIZATION mtdd_shard")
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_statement_goes_on_where_the_tenants_role_may_be_taken(
+    small_stack, site, pair, connect, begins
+):
+    role = site.create("c").role
+    c = connect("c")
+    c.execute("CREATE TABLE t (id int)")
+    words(pair[0])
+    change_membership(small_stack, f'REVOKE "{role}" FROM mtdd_shard')
+    option = " WITH INHERIT FALSE, SET TRUE" if c.info.server_version >= 160000 else ""
+    granting = threading.Timer(
+        0.1,
+        change_membership,
+        [small_stack, f'GRANT "{role}" TO mtdd_shard{option}'],
+    )
+    granting.start()
+    c.autocommit = not begins
+    # As if each connection but the last remembered what has changed since.
+    c.execute("INSERT INTO t VALUES (1)")
+    granting.join()
+    c.commit()
+    assert c.execute("SELECT id FROM t").fetchall() == [(1,)]
+    c.commit()
+    assert_apart(*pair)
+
+
+def test_a_role_that_may_not_be_taken_at_all_is_told_and_nothing_has_run(
+    small_stack, site, pair, connect
+):
+    role = site.create("c").role
+    c = connect("c")
+    c.execute("CREATE TABLE t (id int)")
+    words(pair[0])
+    change_membership(small_stack, f'REVOKE "{role}" FROM mtdd_shard')
+    for _ in range(2):
+        with pytest.raises(psycopg.DatabaseError, match=r"Cannot switch to tenant 'c': .*denied"):
+            c.execute("INSERT INTO t VALUES (1)")
+        assert_apart(*pair)
+    option = " WITH INHERIT FALSE, SET TRUE" if c.info.server_version >= 160000 else ""
+    change_membership(small_stack, f'GRANT "{role}" TO mtdd_shard{option}')
+    assert c.execute("SELECT id FROM t").fetchall() == []
+
+
 def test_a_cancel_that_comes_late_hits_nobody_else(pair):
     a, b = pair
     outcomes = set()
