@@ -107,6 +107,8 @@ class Candidate:
             "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
             "MTDD_BENCH_CANDIDATE": str(told),
         }
+        # Ours is compiled once, as what is installed is.
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._processes = [
             subprocess.Popen(
                 [sys.executable, "-P", "-m", "benchmarks.candidate"],
