@@ -57,7 +57,7 @@ Load = Callable[[], tuple[int, int, int]]
 """Returns the worker's open and busy backend connections and its open sessions."""
 
 _PAGE: Final = 10_000
-# After how many new tenants a worker looks whether spare roles are left.
+# After how many tenants made or dropped a worker looks at the roles made ahead or left behind.
 _LOOKS_AFTER: Final = 8
 
 _CODES: Final[tuple[tuple[type[Exception], grpc.StatusCode], ...]] = (
@@ -124,13 +124,13 @@ class ShardAdminService:
         # What changes catalogs makes every other backend read them again: two at once take
         # longer than one after the other.
         self._changing = asyncio.Lock()
-        self._refilling: asyncio.Task[None] | None = None
-        self._made = 0
+        self._seeing_to_roles: asyncio.Task[None] | None = None
+        self._changes = 0
 
     async def close(self) -> None:
         """Close what is kept open between calls."""
-        if self._refilling is not None:
-            self._refilling.cancel()
+        if self._seeing_to_roles is not None:
+            self._seeing_to_roles.cancel()
         await self._connections.close()
 
     async def GetIdentity(  # noqa: N802 - the names are the protocol's
@@ -183,33 +183,43 @@ class ShardAdminService:
                 return admin_pb.CreateNamespaceResponse(differs=True)
             finally:
                 self._placements.forget(tenant)
-        self._refill_soon(stored.isolation)
+        self._see_to_roles_soon(stored.isolation)
         return admin_pb.CreateNamespaceResponse(placement=placement_message(stored))
 
-    def _refill_soon(self, isolation: Isolation) -> None:
-        """See to the roles of tenants to come, now and then, while nobody waits for it."""
-        self._made += 1
-        if self._refilling is None and self._made % _LOOKS_AFTER == 1:
-            self._refilling = asyncio.create_task(self._refill(isolation))
+    def _see_to_roles_soon(self, made: Isolation | None = None) -> None:
+        """See to the roles of tenants to come or gone, now and then, while nobody waits for it."""
+        self._changes += 1
+        if self._seeing_to_roles is None and self._changes % _LOOKS_AFTER == 1:
+            self._seeing_to_roles = asyncio.create_task(self._see_to_roles(made))
 
-    async def _refill(self, isolation: Isolation) -> None:
-        started = asyncio.get_running_loop().time()
+    async def _see_to_roles(self, isolation: Isolation | None) -> None:
         try:
-            async with self._connections.use() as (connection, shard_id):
-                namespaces = self._namespaces(connection, shard_id)
-                # Of a worker that did not come to it.
-                await namespaces.release()
-                made = await namespaces.refill(isolation)
-            if made:
-                duration_ms = round((asyncio.get_running_loop().time() - started) * 1000, 3)
-                log.info("spare_roles_made", count=made, duration_ms=duration_ms)
+            # First what a worker did not come to that has ended.
+            await self._settle_roles()
+            if isolation is not None and await self._make_roles(isolation):
                 await asyncio.sleep(SETTLES + 0.1)
-                async with self._connections.use() as (connection, shard_id):
-                    await self._namespaces(connection, shard_id).release()
+                await self._settle_roles()
         except (psycopg.Error, NotPossible) as exc:
-            log.warning("spare_roles_not_made", reason=describe(exc))
+            log.warning("roles_not_seen_to", reason=describe(exc))
         finally:
-            self._refilling = None
+            self._seeing_to_roles = None
+
+    async def _settle_roles(self) -> None:
+        async with self._connections.use() as (connection, shard_id):
+            namespaces = self._namespaces(connection, shard_id)
+            await namespaces.release()
+            if dropped := await namespaces.drop_retired():
+                log.info("retired_roles_dropped", count=dropped)
+
+    async def _make_roles(self, isolation: Isolation) -> int:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        async with self._connections.use() as (connection, shard_id):
+            made = await self._namespaces(connection, shard_id).refill(isolation)
+        if made:
+            duration_ms = round((loop.time() - started) * 1000, 3)
+            log.info("spare_roles_made", count=made, duration_ms=duration_ms)
+        return made
 
     async def DropNamespace(  # noqa: N802
         self, request: admin_pb.DropNamespaceRequest, context: CallContext
@@ -228,6 +238,8 @@ class ShardAdminService:
                     dropped = await namespaces.drop(request.tenant)
                 finally:
                     self._placements.forget(request.tenant)
+        if dropped:
+            self._see_to_roles_soon()
         return admin_pb.DropNamespaceResponse(dropped=dropped)
 
     async def UpdatePlacement(  # noqa: N802

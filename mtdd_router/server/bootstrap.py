@@ -137,6 +137,8 @@ _SCRIPTS: Final = (
     ALTER TABLE mtdd.spare_role ALTER COLUMN usable SET DEFAULT false,
         ADD COLUMN made_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp();
 
+    CREATE TABLE mtdd.retired_role (role text PRIMARY KEY);
+
     {MIGRATION_STATES_FUNCTION}
     {FINGERPRINTS_FUNCTION}
     """,

@@ -54,6 +54,7 @@ WITH marked AS (
 SELECT m.rolname::text FROM marked m
  WHERE NOT EXISTS (SELECT FROM mtdd.placement p WHERE p.role = m.rolname)
    AND NOT EXISTS (SELECT FROM mtdd.spare_role s WHERE s.role = m.rolname)
+   AND NOT EXISTS (SELECT FROM mtdd.retired_role g WHERE g.role = m.rolname)
 UNION
 SELECT n.nspname::text FROM pg_catalog.pg_namespace n
  WHERE (n.nspowner IN (SELECT oid FROM marked)

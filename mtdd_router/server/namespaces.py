@@ -20,6 +20,7 @@ from mtdd_router.server.control import AsyncConnection, clean, fetch_value
 from mtdd_router.server.identifiers import check_identifier, mark
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.postgres.startup import ConnectFailed
+from mtdd_router.server.retired_roles import MANY_TENANTS, RetiredRoles, retiring
 from mtdd_router.server.script_parts import (
     Home,
     SchemaDiffers,
@@ -39,9 +40,10 @@ _Rows = list[tuple[Any, ...]]
 
 _LOCK_TIMEOUT: Final = 5.0
 _BEGIN: Final = f"BEGIN; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'"
-# What there is of a schema and a role, and whether the role has rights to this database. The
+# What there is of a schema and a role, whether the role has rights to this database, and
+# whether the shard has many tenants. The
 # mark of the schema's owner counts as well: a tenant may change the comments of what it owns.
-_THERE: Final = """
+_THERE: Final = f"""
 SELECT (SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '')
           FROM pg_catalog.pg_roles r WHERE r.rolname = %(role)s),
        o.rolname::text,
@@ -50,7 +52,8 @@ SELECT (SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '')
        EXISTS (SELECT FROM pg_catalog.pg_database d, pg_catalog.pg_roles r,
                       pg_catalog.aclexplode(d.datacl) a
                 WHERE d.datname = current_database() AND r.rolname = %(role)s
-                  AND a.grantee = r.oid)
+                  AND a.grantee = r.oid),
+       {MANY_TENANTS}
   FROM (VALUES (1)) one
   LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = %(schema)s
   LEFT JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner
@@ -75,6 +78,7 @@ class Namespaces:
         self._roles = TenantRoles(connection, self.mark, logins)
         self._databases = TenantDatabases(connection, self.mark)
         self._spares = SpareRoles(connection, self._roles)
+        self._retired = RetiredRoles(connection)
         self._extension_schema = extension_schema
 
     # Create
@@ -143,6 +147,10 @@ class Namespaces:
     async def release(self) -> int:
         """Let the roles be used that were made a while ago; return how many were."""
         return await self._spares.release()
+
+    async def drop_retired(self) -> int:
+        """Drop the roles of tenants that are gone, if they have become many."""
+        return await self._retired.drop_some()
 
     async def _clean_behind(self, part: ScriptPart | None) -> None:
         if part is not None and leaves_state(part):
@@ -256,7 +264,10 @@ class Namespaces:
         delete = sql.SQL("DELETE FROM mtdd.placement WHERE tenant = {}").format(tenant)
         in_schema = placement.isolation.has_schema
         statements = await self._drop_statements(
-            placement.namespace if in_schema else None, placement.role
+            placement.namespace if in_schema else None,
+            placement.role,
+            # One that could log in is changed for that before, and might as well go.
+            may_retire=placement.isolation is not Isolation.STRICT,
         )
         first: list[sql.Composable] = [closing]
         if placement.isolation is not Isolation.SCHEMA:
@@ -310,8 +321,10 @@ class Namespaces:
         )
         return value
 
-    async def _drop_statements(self, schema: str | None, role: str) -> list[sql.Composable]:
-        """Return what drops the schema and the role, as far as they are there.
+    async def _drop_statements(
+        self, schema: str | None, role: str, *, may_retire: bool = False
+    ) -> list[sql.Composable]:
+        """Return what drops the schema, and drops or retires the role, as far as they are there.
 
         Raises:
             NotPossible: if one of them is not ours.
@@ -319,7 +332,7 @@ class Namespaces:
         cursor = await self.connection.execute(_THERE, {"schema": schema, "role": role})
         row = await cursor.fetchone()
         assert row is not None
-        role_comment, owner, *marks, has_rights = row
+        role_comment, owner, *marks, has_rights, many_tenants = row
         statements = []
         if owner is not None:
             if self.mark not in marks:
@@ -342,7 +355,8 @@ class Namespaces:
             if has_rights:
                 # Only the database's owner takes them away.
                 statements += self._roles.shutting_out(role)
-            statements.append(sql.SQL("DROP ROLE {}").format(name))
+            retires = may_retire and many_tenants
+            statements.append(retiring(role) if retires else sql.SQL("DROP ROLE {}").format(name))
         return statements
 
     # Statements

@@ -24,16 +24,19 @@ from mtdd_router.server.placements import PLACEMENT_COLUMNS
 from mtdd_router.server.tenant_roles import TenantRoles
 from mtdd_router.types import Isolation, Placement
 
-__all__ = ["SETTLES", "SpareRoles", "placing"]
+__all__ = ["FEW_TENANTS", "MOST", "SETTLES", "SpareRoles", "batch_size", "placing"]
 
 SETTLES: Final = 1.0
 """After so many seconds every session has read which roles there are."""
 
-# With fewer tenants the reading takes about a millisecond.
-_FEW_TENANTS: Final = 1000
+FEW_TENANTS: Final = 1000
+"""With fewer tenants the reading takes about a millisecond."""
+
+MOST: Final = 512
+"""So many roles are made ahead, or kept behind, at most."""
+
 # So what a batch costs others grows no faster than what its tenants bring.
 _TENANTS_PER_SPARE: Final = 32
-_MOST: Final = 512
 # A batch is made when this part of all is left.
 _LOW: Final = 2
 _LOCK: Final = 0x6D747372
@@ -73,6 +76,11 @@ RETURNING k.role
 """
 
 
+def batch_size(tenants: int) -> int:
+    """Return how many roles are made ahead, or kept behind, for so many tenants of a shard."""
+    return min(tenants // _TENANTS_PER_SPARE, MOST) if tenants >= FEW_TENANTS else 0
+
+
 def placing(placement: Placement) -> sql.Composable:
     """Return what inserts the placement, with a spare role instead of its own if there is one.
 
@@ -106,8 +114,8 @@ class SpareRoles:
             row = await cursor.fetchone()
             assert row is not None
             there, tenants, alone = row
-            wanted = min(tenants // _TENANTS_PER_SPARE, _MOST)
-            if not alone or tenants < _FEW_TENANTS or there * _LOW > wanted:
+            wanted = batch_size(tenants)
+            if not alone or not wanted or there * _LOW > wanted:
                 return 0
             names = [f"mtdd_role_{secrets.token_hex(8)}" for _ in range(wanted - there)]
             await self._drop_idle_makers()

@@ -70,8 +70,11 @@ class TenantRoles:
             NotPossible: if it could log in elsewhere.
         """
         strict = isolation is Isolation.STRICT
-        comment, may_switch, may_connect = await self._facts(role)
+        comment, may_switch, may_connect, retired = await self._facts(role)
         statements: list[sql.Composable] = []
+        if retired:
+            statements += self._dropping_retired(role)
+            may_switch = None
         # An outer join with none is no comment either: pg_has_role tells them apart.
         if may_switch is None:
             statements += self._creating(role, isolation)
@@ -199,14 +202,22 @@ class TenantRoles:
     def _grants_have_options(self) -> bool:
         return self._connection.info.server_version >= _GRANTS_HAVE_OPTIONS
 
-    async def _facts(self, role: str) -> tuple[str, bool | None, bool | None]:
-        """Return the role's comment, whether the login role may switch to it, and whether it
-        may connect; None if there is no such role.
+    def _dropping_retired(self, role: str) -> list[sql.Composable]:
+        """Return what drops a role that was another tenant's, for one of the same name."""
+        return [
+            sql.SQL("DROP ROLE {}").format(sql.Identifier(role)),
+            sql.SQL("DELETE FROM mtdd.retired_role WHERE role = {}").format(role),
+        ]
+
+    async def _facts(self, role: str) -> tuple[str, bool | None, bool | None, bool]:
+        """Return the role's comment, whether the login role may switch to it, whether it
+        may connect, both None if there is no such role; and whether it is retired.
         """
         cursor = await self._connection.execute(
             "SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''),"
             " pg_catalog.pg_has_role(r.oid, %s) OR l.rolsuper AND r.oid IS NOT NULL,"
-            " pg_catalog.has_database_privilege(r.oid, current_database(), 'CONNECT')"
+            " pg_catalog.has_database_privilege(r.oid, current_database(), 'CONNECT'),"
+            " r.oid IS NOT NULL AND EXISTS (SELECT FROM mtdd.retired_role WHERE role = r.rolname)"
             " FROM pg_catalog.pg_roles l LEFT JOIN pg_catalog.pg_roles r ON r.rolname = %s"
             " WHERE l.rolname = current_user",
             ["SET" if self._grants_have_options else "MEMBER", role],
@@ -214,7 +225,7 @@ class TenantRoles:
         )
         row = await cursor.fetchone()
         assert row is not None
-        return row[0], row[1], row[2]
+        return row[0], row[1], row[2], row[3]
 
     async def _comment(self, role: str) -> str | None:
         """Return the comment of *role*, empty if it has none, None if there is no such role."""

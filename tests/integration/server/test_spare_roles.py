@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -42,7 +42,9 @@ def admin(shared_admin: ShardAdmin, postgres: psycopg.Connection[Any]) -> Iterat
     for tenant in shared_admin.placements().placements:
         if not tenant.startswith("many"):
             shared_admin.drop_namespace(tenant)
-    postgres.execute("DELETE FROM mtdd.spare_role; DELETE FROM mtdd.role_maker")
+    postgres.execute(
+        "DELETE FROM mtdd.spare_role; DELETE FROM mtdd.role_maker; DELETE FROM mtdd.retired_role"
+    )
 
 
 @pytest.fixture
@@ -68,6 +70,17 @@ def create(
 def spares(postgres: psycopg.Connection[Any]) -> set[str]:
     """The roles that a new tenant may be given."""
     return {role for (role,) in postgres.execute("SELECT role FROM mtdd.spare_role WHERE usable")}
+
+
+def retired(postgres: psycopg.Connection[Any]) -> set[str]:
+    """The roles of tenants that are gone."""
+    return {role for (role,) in postgres.execute("SELECT role FROM mtdd.retired_role")}
+
+
+def there(postgres: psycopg.Connection[Any], roles: Iterable[str]) -> set[str]:
+    """Those of *roles* that there are."""
+    wanted = "SELECT rolname::text FROM pg_roles WHERE rolname = ANY(%s)"
+    return {role for (role,) in postgres.execute(wanted, [[*roles]])}
 
 
 def kind_of(isolation: Isolation) -> Isolation:
@@ -102,7 +115,6 @@ def test_a_tenant_is_made_without_changing_any_role(
     assert admin.create_namespace(wanted) == made
     assert admin.placements("abc").placements["abc"] == made
     assert admin.drop_namespace("abc")
-    assert not postgres.execute("SELECT FROM pg_roles WHERE rolname = %s", [made.role]).rowcount
 
 
 @pytest.mark.parametrize("isolation", list(Isolation))
@@ -170,12 +182,12 @@ def test_who_made_roles_goes_with_the_last_of_them(create, admin, postgres):
         assert not makers
         return
     (maker,) = makers[0]
-    for role in spares(postgres):
-        postgres.execute(f'DROP ROLE "{role}"')
-    postgres.execute("DELETE FROM mtdd.spare_role")
     for tenant in admin.placements().placements:
         if not tenant.startswith("many"):
             admin.drop_namespace(tenant)
+    for role in there(postgres, spares(postgres) | retired(postgres)):
+        postgres.execute(f'DROP ROLE "{role}"')
+    postgres.execute("DELETE FROM mtdd.spare_role; DELETE FROM mtdd.retired_role")
     wait_until(lambda: bool(create(Isolation.SCHEMA, until=1)))
     assert not postgres.execute("SELECT FROM pg_roles WHERE rolname = %s", [maker]).rowcount
 
@@ -185,3 +197,82 @@ def test_a_shard_with_few_tenants_makes_none(shared_admin, postgres, new_placeme
         placement = new_placement(f"t{number}")
         assert shared_admin.create_namespace(placement) == placement
     assert not spares(postgres)
+
+
+@pytest.mark.parametrize("isolation", [Isolation.SCHEMA, Isolation.DATABASE])
+def test_a_tenant_goes_without_changing_any_role(admin, postgres, new_placement, isolation):
+    made = admin.create_namespace(new_placement("abc", isolation=isolation))
+    time.sleep(0.5)  # Until roles have been seen to after that.
+    before = changes_of_roles(postgres)
+    assert admin.drop_namespace("abc")
+    assert changes_of_roles(postgres) == before
+    assert retired(postgres) == {made.role}
+    # It is nobody's, and known.
+    assert not admin.placements(orphans=True).orphans
+    # Who asks again, as after a lost answer, is told the same as ever.
+    assert not admin.drop_namespace("abc")
+    assert admin.drop_orphan(made.role)
+    assert not there(postgres, [made.role])
+
+
+def test_the_role_of_a_strict_tenant_goes_with_it(admin, postgres, new_placement):
+    made = admin.create_namespace(new_placement("abc", isolation=Isolation.STRICT))
+    assert admin.drop_namespace("abc")
+    assert not there(postgres, [made.role])
+
+
+def test_retired_roles_go_when_they_are_many(admin, postgres, new_placement):
+    made = [admin.create_namespace(new_placement(f"t{number}")).role for number in range(60)]
+    for number in range(60):
+        assert admin.drop_namespace(f"t{number}")
+    wait_until(lambda: len(there(postgres, made)) < TENANTS // 32)
+    assert there(postgres, made) == retired(postgres)
+
+
+def test_retired_roles_go_when_tenants_are_few(admin, postgres, new_placement):
+    role = admin.create_namespace(new_placement("abc")).role
+    assert admin.drop_namespace("abc")
+    postgres.execute("DELETE FROM mtdd.placement WHERE tenant LIKE 'many1%'")
+
+    def gone() -> bool:
+        admin.create_namespace(new_placement("xyz"))
+        admin.drop_namespace("xyz")
+        return not there(postgres, [role])
+
+    wait_until(gone)
+    assert not retired(postgres)
+
+
+def test_a_retired_role_with_rights_elsewhere_is_an_orphan_and_keeps_none_of_the_others(
+    admin, postgres, new_placement, shared_dsn
+):
+    made = [admin.create_namespace(new_placement(f"t{number}")).role for number in range(60)]
+    elsewhere = f"elsewhere_{secrets.token_hex(4)}"
+    postgres.execute(f"CREATE DATABASE {elsewhere}")
+    with psycopg.connect(shared_dsn, dbname=elsewhere) as other:
+        other.execute("CREATE TABLE t (id int)")
+        other.execute(f'GRANT SELECT ON t TO "{made[7]}"')
+    try:
+        for number in range(60):
+            assert admin.drop_namespace(f"t{number}")
+        wait_until(lambda: made[7] not in retired(postgres))
+        assert there(postgres, made) - retired(postgres) == {made[7]}
+        assert admin.placements(orphans=True).orphans == (made[7],)
+    finally:
+        postgres.execute(f"DROP DATABASE {elsewhere}")
+    assert admin.drop_orphan(made[7])
+
+
+def test_a_tenant_under_the_names_of_one_that_is_gone_gets_a_role_of_its_own(
+    admin, postgres, new_placement, shared_server
+):
+    placement = new_placement("abc")
+    admin.create_namespace(placement)
+    (before,) = postgres.execute("SELECT to_regrole(%s)::oid", [placement.role]).fetchone()
+    assert admin.drop_namespace("abc")
+    assert admin.create_namespace(placement) == placement
+    (after,) = postgres.execute("SELECT to_regrole(%s)::oid", [placement.role]).fetchone()
+    assert after != before
+    assert not retired(postgres)
+    with contextlib.closing(connect(shared_server, "abc")) as connection:
+        connection.execute("CREATE TABLE t (id int)")
