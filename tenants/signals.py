@@ -19,7 +19,8 @@ or used the admin, and undoes nothing.
 `initial_data` is sent while a tenant is created: its tables are there, and the receiver
 runs in its context, so queries need not name it. It answers nobody else yet. If a receiver
 raises, the creation is undone; after an interruption, too, the tenant is removed rather
-than left with half of its data.
+than left with half of its data. What only one tenant starts with is an argument of
+``tenants.services.create_tenant``.
 
 A tenant that is restored or cloned is created, too, with the rows that it brings: it gets
 ``pre_create`` and ``post_create``, and no `initial_data`.

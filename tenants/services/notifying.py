@@ -17,7 +17,18 @@ from tenants.models import Tenant
 from tenants.services.migrating.aliases import migrating_connection
 from tenants.signals import TenantSignal
 
-__all__ = ["ask", "collected_failures", "receiver_path", "tell", "write_initial_data"]
+__all__ = [
+    "InitialData",
+    "ask",
+    "collected_failures",
+    "has_initial_data",
+    "receiver_path",
+    "tell",
+    "write_initial_data",
+]
+
+InitialData = Callable[[Tenant], object]
+"""Writes the first rows of a tenant, in its context."""
 
 _failures: Final[ContextVar[list[str] | None]] = ContextVar("tenants_failures", default=None)
 
@@ -48,15 +59,22 @@ def tell(signal: TenantSignal, name: str, **details: Any) -> None:
             )
 
 
-def write_initial_data(tenant: Tenant) -> None:
-    """Let receivers write the first rows of a tenant that is being created.
+def has_initial_data(own: InitialData | None) -> bool:
+    """Whether anybody writes first rows of new tenants, or *own* does of this one."""
+    return own is not None or signals.initial_data.has_listeners(Tenant)
+
+
+def write_initial_data(tenant: Tenant, own: InitialData | None = None) -> None:
+    """Let receivers, and then *own*, write the first rows of a tenant that is being created.
 
     Raises:
-        Exception: whatever a receiver raises.
+        Exception: whatever one of them raises.
     """
-    if signals.initial_data.has_listeners(Tenant):
+    if has_initial_data(own):
         with migrating_connection(tenant.name), tenant_context(tenant.name):
             signals.initial_data.send(Tenant, name=tenant.name, tenant=tenant)
+            if own is not None:
+                own(tenant)
 
 
 @contextmanager

@@ -39,7 +39,13 @@ from tenants.services.deletion import remove_unbegun, remove_unfinished
 from tenants.services.identity import admin_of
 from tenants.services.locks import tenant_lock
 from tenants.services.migrating.newcomers import NotBegun, beginning, make_newcomer
-from tenants.services.notifying import ask, tell, write_initial_data
+from tenants.services.notifying import (
+    InitialData,
+    ask,
+    has_initial_data,
+    tell,
+    write_initial_data,
+)
 from tenants.services.placement import (
     choose_shard,
     distrust,
@@ -71,7 +77,11 @@ def validate_new_name(name: str) -> str:
 
 
 def create_tenant(
-    name: str, *, shard: str | None = None, isolation: Isolation = Isolation.SCHEMA
+    name: str,
+    *,
+    shard: str | None = None,
+    isolation: Isolation = Isolation.SCHEMA,
+    initial_data: InitialData | None = None,
 ) -> Tenant:
     """Create the tenant, migrate it, and return it active.
 
@@ -79,6 +89,9 @@ def create_tenant(
         name: of the new tenant, valid and unused.
         shard: the name of its shard; the least loaded one by default.
         isolation: how it is kept apart from others.
+        initial_data: writes rows that this tenant starts with, after the receivers of the signal
+            `initial_data` and like these: in its context, before anybody else reaches it. If it
+            raises, nothing of the tenant is left.
 
     Raises:
         InvalidTenantName, TenantAlreadyExists, TenantBusy: about the name.
@@ -92,10 +105,10 @@ def create_tenant(
     with tenant_lock(name):
         require_free_name(name)
         try:
-            tenant = _create(name, shard, isolation)
+            tenant = _create(name, shard, isolation, initial_data)
         except NotBegun:
             # The shard answered a moment ago. Now it is asked, and another one taken if it may.
-            tenant = _create(name, shard, isolation)
+            tenant = _create(name, shard, isolation, initial_data)
     tell(signals.post_create, name, tenant=tenant)
     return tenant
 
@@ -206,7 +219,9 @@ def activate(
         ) from exc
 
 
-def _create(name: str, shard: str | None, isolation: Isolation) -> Tenant:
+def _create(
+    name: str, shard: str | None, isolation: Isolation, initial_data: InitialData | None
+) -> Tenant:
     """Make the tenant of which nothing is there, and whose lock is held.
 
     Raises: as `create_tenant`; NotBegun, also if the shard has answered before.
@@ -215,7 +230,7 @@ def _create(name: str, shard: str | None, isolation: Isolation) -> Tenant:
     ask(signals.pre_create, name, shard=chosen.name, isolation=isolation)
     tenant = _insert(name, chosen, isolation)
     admin = admin_of(chosen)
-    served = _provision(tenant, admin)
+    served = _provision(tenant, admin, initial_data)
     activate(tenant, admin, migrated=True, served=served)
     return tenant
 
@@ -249,14 +264,14 @@ def _active(tenant: Tenant) -> Placement:
     return replace(tenant.placement(), state=TenantState.ACTIVE, epoch=tenant.epoch + 1)
 
 
-def _provision(tenant: Tenant, admin: ShardAdmin) -> bool:
+def _provision(tenant: Tenant, admin: ShardAdmin, initial_data: InitialData | None) -> bool:
     """Make the tenant, with its first rows; return whether its shard serves it already."""
     # Who writes its first rows does so before anybody else sees it.
-    complete = not signals.initial_data.has_listeners(Tenant)
+    complete = not has_initial_data(initial_data)
     placement = _active(tenant) if complete else tenant.placement()
     try:
         in_one = make_newcomer(tenant, placement, admin)
-        write_initial_data(tenant)
+        write_initial_data(tenant, initial_data)
     except NotBegun:
         _undo_unbegun(tenant)
         raise

@@ -10,7 +10,7 @@ import sys
 import threading
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import connections
 
@@ -274,6 +274,36 @@ def test_initial_data_is_written_in_the_tenant_while_nobody_else_reaches_it(
     assert User.objects.using("abc").get().username == "chief"
     assert current_tenant() is None
     assert not User.objects.exists()
+
+
+def test_what_one_tenant_starts_with_is_written_after_what_all_do(connect, registered_shards):
+    def write_for_all(tenant, **_):
+        Group.objects.create(name="all")
+
+    def write_for_one(tenant):
+        assert tenant.state == TenantState.CREATING
+        assert [group.name for group in Group.objects.all()] == ["all"]
+        Group.objects.create(name=f"{tenant.name} only")
+
+    connect("initial_data", write_for_all)
+    services.create_tenant("abc", initial_data=write_for_one)
+    services.create_tenant("xyz")
+    groups = {name: {g.name for g in Group.objects.mtdd(name)} for name in ("abc", "xyz")}
+    assert groups == {"abc": {"all", "abc only"}, "xyz": {"all"}}
+
+
+def test_a_creation_is_undone_if_what_its_tenant_starts_with_fails(
+    heard, registered_shards, placements
+):
+    def write(tenant):
+        Group.objects.create(name="half")
+        raise ValueError("no more")
+
+    with pytest.raises(ProvisioningFailed, match="no more"):
+        services.create_tenant("abc", initial_data=write)
+    assert not placements()
+    services.create_tenant("abc")
+    assert not Group.objects.mtdd("abc").exists()
 
 
 def test_initial_data_that_fails_undoes_the_creation(connect, heard, registered_shards, placements):
