@@ -41,8 +41,8 @@ _Rows = list[tuple[Any, ...]]
 _LOCK_TIMEOUT: Final = 5.0
 _BEGIN: Final = f"BEGIN; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'"
 # What there is of a schema and a role, whether the role has rights to this database, and
-# whether the shard has many tenants. The
-# mark of the schema's owner counts as well: a tenant may change the comments of what it owns.
+# whether the shard has many tenants. The mark of the schema's owner counts as well: a tenant
+# may change the comments of what it owns.
 _THERE: Final = f"""
 SELECT (SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '')
           FROM pg_catalog.pg_roles r WHERE r.rolname = %(role)s),
