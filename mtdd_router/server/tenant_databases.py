@@ -88,7 +88,11 @@ class TenantDatabases:
         if owner is None:
             options = await self._options()
             await self._run(
-                "CREATE DATABASE {} OWNER {} TEMPLATE template0 {}", database, role, options
+                # It lets everybody in, and cannot be closed in the same transaction.
+                "CREATE DATABASE {} OWNER {} TEMPLATE template0 ALLOW_CONNECTIONS false {}",
+                database,
+                role,
+                options,
             )
         elif owner != placement.role:
             raise AlreadyExists(
@@ -103,6 +107,7 @@ class TenantDatabases:
             await self._run("COMMENT ON DATABASE {} IS {}", database, sql.Literal(self._mark))
             await self._run("REVOKE ALL ON DATABASE {} FROM PUBLIC", database)
             await self._run("GRANT CONNECT ON DATABASE {} TO {}", database, login)
+            await self._run("ALTER DATABASE {} ALLOW_CONNECTIONS true", database)
 
     async def drop(self, name: str) -> None:
         """Drop the database, if it is there.

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
-from mtdd_router.context import tenant_context
 from tenants import signals
 from tenants.errors import OperationRefused
 from tenants.models import Tenant
@@ -71,7 +70,7 @@ def write_initial_data(tenant: Tenant, own: InitialData | None = None) -> None:
         Exception: whatever one of them raises.
     """
     if has_initial_data(own):
-        with migrating_connection(tenant.name), tenant_context(tenant.name):
+        with migrating_connection(tenant.name):
             signals.initial_data.send(Tenant, name=tenant.name, tenant=tenant)
             if own is not None:
                 own(tenant)

@@ -115,6 +115,16 @@ def _transaction(
         ) from exc
 
 
+_GRANTED: Final = """
+SELECT current_user::text, g.rolname::text
+  FROM pg_catalog.pg_auth_members m
+  JOIN pg_catalog.pg_roles r ON r.oid = m.roleid
+  JOIN pg_catalog.pg_roles g ON g.oid = m.grantor
+  JOIN pg_catalog.pg_roles l ON l.oid = m.member
+ WHERE r.rolname = %s AND l.rolname = current_user AND m.set_option
+"""
+
+
 def _rename(cursor: CursorWrapper, tenant: Tenant, name: str, new_name: str) -> None:
     """Rename the tenant's schema.
 
@@ -136,7 +146,12 @@ def _inherit(cursor: CursorWrapper, role: str, *, inherit: bool) -> None:
     """Let the login role have the rights of *role*, or no longer."""
     if cursor.db.pg_version >= _GRANTS_HAVE_OPTIONS:
         option = "TRUE" if inherit else "FALSE"
-        _run(cursor, "GRANT {} TO CURRENT_USER WITH INHERIT " + option, role)
+        cursor.execute(_GRANTED, [role])
+        login, grantor = cursor.fetchone()
+        # Whoever made the role: the login role itself, or one that made many ahead.
+        _run(cursor, "SET LOCAL ROLE {}", grantor)
+        _run(cursor, "GRANT {} TO {} WITH INHERIT " + option, role, login)
+        cursor.execute("SET LOCAL ROLE NONE")
     else:
         _inherit_from_all(cursor, "INHERIT" if inherit else "NOINHERIT")
 

@@ -6,15 +6,18 @@ from contextlib import contextmanager
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from mtdd_router.context import maintenance
+from mtdd_router.context import maintenance, tenant_context
 
 __all__ = ["migrating_connection", "own_connections"]
 
 
 @contextmanager
 def migrating_connection(tenant: str) -> Iterator[BaseDatabaseWrapper]:
-    """Use this thread's connection to *tenant*, whatever its state, and give it up."""
-    with maintenance():
+    """Use this thread's connection to *tenant*, whatever its state, and give it up.
+
+    What names no tenant is meant for this one: migrations are other people's code, too.
+    """
+    with maintenance(), tenant_context(tenant):
         connection = connections[tenant]
         try:
             yield connection

@@ -53,6 +53,12 @@ def check_schemas(tenants: Iterable[Tenant]) -> Iterator[SchemaCheck]:
     for tenant in chosen:
         if (state := found.states.get(tenant.name)) is None:
             yield _failed(tenant, found.errors[tenant.name])
+        elif not state.fingerprint:
+            yield _failed(
+                tenant,
+                f"Tenant {tenant.name!r} has nothing on shard {tenant.shard.name!r}: its schema is "
+                "empty or gone. Restore an archive of it, or run `manage.py check_shards`.",
+            )
         else:
             groups.setdefault((state.applied, state.postgres_major), []).append(tenant)
     for members in groups.values():

@@ -65,9 +65,7 @@ class Ledger:
                 f"Migration run #{run} is not the last one any more; start a new one."
             )
         if last is None or not last.items.filter(state__in=_LEFT).exists():
-            raise MigrationRunError(
-                "No migration run has tenants left; there is nothing to resume."
-            )
+            raise MigrationRunError(_why_nothing_is_left())
         last.state = MigrationRun.State.RUNNING
         last.operator, last.finished_at = operator(), None
         last.save(update_fields=("state", "operator", "finished_at"))
@@ -149,4 +147,15 @@ def _note_the_dead() -> None:
     """Mark runs whose processes have died; the lock is held, so no other is alive."""
     MigrationRun.objects.filter(state=MigrationRun.State.RUNNING).update(
         state=MigrationRun.State.INTERRUPTED
+    )
+
+
+def _why_nothing_is_left() -> str:
+    earlier = MigrationRun.objects.filter(items__state__in=_LEFT).first()
+    if earlier is None:
+        return "No migration run has tenants left; there is nothing to resume."
+    left = earlier.items.filter(state__in=_LEFT).count()
+    return (
+        f"The last migration run has no tenants left. Run #{earlier.pk} ({earlier}) had {left} left"
+        " when a later one began, and cannot be resumed any more; start a new one."
     )

@@ -230,6 +230,56 @@ def test_a_database_is_made_for_database_isolation(
         connection.execute("CREATE TABLE public.things (id int)")
 
 
+def test_nobody_can_enter_a_database_that_is_being_made(
+    admin: ShardAdmin,
+    postgres: psycopg.Connection[Any],
+    new_placement: NewPlacement,
+) -> None:
+    seen = set()
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(8):
+            placement = new_placement(f"t{number}", isolation=Isolation.DATABASE)
+            making = pool.submit(admin.create_namespace, placement)
+            while not making.done():
+                seen |= set(
+                    postgres.execute(
+                        "SELECT datallowconn, has_database_privilege('public', oid, 'CONNECT')"
+                        " FROM pg_database WHERE datname = %s",
+                        [placement.namespace],
+                    )
+                )
+            assert making.result() == placement
+    assert (True, True) not in seen
+    assert (False, True) in seen
+
+
+def test_a_creation_that_ended_with_a_closed_database_goes_on_or_is_undone(
+    admin: ShardAdmin, postgres: psycopg.Connection[Any], new_placement: NewPlacement
+) -> None:
+    for finish in (True, False):
+        placement = new_placement("abc", isolation=Isolation.DATABASE)
+        admin.create_namespace(placement)
+        postgres.execute("UPDATE mtdd.placement SET state = 'creating'")
+        postgres.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(placement.role)))
+        name = sql.Identifier(placement.namespace)
+        postgres.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO PUBLIC").format(name))
+        postgres.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        postgres.execute("RESET ROLE")
+        # It keeps no other from being strict: nobody gets in.
+        admin.create_namespace(new_placement("xyz", isolation=Isolation.STRICT))
+        if finish:
+            assert admin.create_namespace(placement) == placement
+            row = postgres.execute(
+                "SELECT datallowconn, has_database_privilege('public', oid, 'CONNECT')"
+                " FROM pg_database WHERE datname = %s",
+                [placement.namespace],
+            ).fetchone()
+            assert row == (True, False)
+        assert admin.drop_namespace("abc")
+        assert admin.drop_namespace("xyz")
+        assert exists(postgres, placement) == (False, False, False)
+
+
 def test_an_interrupted_creation_of_a_database_is_finished_by_asking_again(
     admin: ShardAdmin, postgres: psycopg.Connection[Any], new_placement: NewPlacement
 ) -> None:

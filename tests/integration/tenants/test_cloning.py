@@ -1,7 +1,9 @@
 """Clones of tenants, on the same and on another shard."""
 
+import secrets
 import threading
 
+import psycopg
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError
@@ -44,6 +46,34 @@ def test_a_clone_is_as_its_source(tenant_factory, placements, isolation, shard):
     assert facts("xyz") == facts("abc")
     execute("xyz", "INSERT INTO work (author, title) VALUES (1, 'new')")
     assert rows("abc") == before
+
+
+def test_a_clone_may_have_a_role_that_was_made_ahead(tenant_factory, shard_postgres_dsns):
+    tenant_factory("abc", shard="shard1")
+    fill("abc")
+    before = rows("abc")
+    spare, maker = (f"mtdd_{kind}_{secrets.token_hex(4)}" for kind in ("role", "maker"))
+    with psycopg.connect(shard_postgres_dsns["shard1"], autocommit=True) as connection:
+        (login, mark) = connection.execute(
+            "SELECT current_user::text, shobj_description(%s::regrole, 'pg_authid')",
+            [Tenant.objects.get().role],
+        ).fetchone()
+        making = f"CREATE ROLE {spare}; COMMENT ON ROLE {spare} IS '{mark}'"
+        if connection.info.server_version >= 160000:
+            # As whoever makes many makes them.
+            option = "WITH INHERIT FALSE, SET TRUE"
+            connection.execute(f"CREATE ROLE {maker} CREATEROLE; GRANT {maker} TO {login} {option}")
+            connection.execute(f"SET ROLE {maker}; {making}; GRANT {spare} TO {login} {option}")
+            connection.execute(f"RESET ROLE; INSERT INTO mtdd.role_maker VALUES ('{maker}')")
+        else:
+            connection.execute(f"{making}; GRANT {spare} TO {login}")
+        connection.execute(f"INSERT INTO mtdd.spare_role VALUES ('{spare}', false, true)")
+    clone = services.clone_tenant("abc", "xyz", shard="shard1")
+    assert clone.role == spare
+    assert rows("xyz") == rows("abc") == before
+    execute("xyz", "INSERT INTO work (author, title) VALUES (1, 'new')")
+    assert rows("abc") == before
+    services.purge_tenant("xyz")
 
 
 @pytest.mark.parametrize("isolation", ISOLATIONS)

@@ -1,5 +1,6 @@
 """Whether tenants are what their migrations give: check_tenants, and migrate_tenants --check."""
 
+import psycopg
 import pytest
 from django.core.management import CommandError
 from django.db import connections
@@ -86,6 +87,19 @@ def test_the_commands_fail_and_name_the_tenant(tenants):
     with pytest.raises(CommandError, match="1 tenant to look at; run check_tenants"):
         run("migrate_tenants", "--check")
     assert run_json("migrate_tenants", "--check") == {"behind": [], "differing": ["t1"]}
+
+
+@pytest.mark.parametrize("change", ["DROP SCHEMA {} CASCADE", "DROP OWNED BY {} CASCADE"])
+def test_a_tenant_whose_schema_is_gone_does_not_agree(tenants, shard_postgres_dsns, change):
+    row = Tenant.objects.get(name="t1")
+    with psycopg.connect(shard_postgres_dsns["shard2"], autocommit=True) as connection:
+        connection.execute(f'SET ROLE "{row.role}"')
+        connection.execute(change.format(f'"{row.namespace}"'))
+    checks = {check.tenant: check for check in services.check_schemas(tenants)}
+    assert "Tenant 't1' has nothing on shard 'shard2'" in checks["t1"].error
+    assert [checks[name].agrees for name in ("t0", "t2", "t3")] == [True] * 3
+    with pytest.raises(CommandError, match=r"Look at t1\."):
+        run("check_tenants")
 
 
 def test_a_migration_that_is_not_here_is_named(tenants):

@@ -303,6 +303,22 @@ def test_a_run_that_died_is_known_as_such_and_finished_by_the_next(tenants, monk
         services.resume_migrations()
 
 
+def test_an_earlier_run_that_has_tenants_left_is_named_and_not_resumed(tenants, monkeypatch):
+    def die(*_):
+        raise SystemExit("as if killed")
+
+    monkeypatch.setattr(runs, "apply_to_batch", die)
+    with pytest.raises(SystemExit):
+        migrate(tenants)
+    monkeypatch.undo()
+    earlier = MigrationRun.objects.first()
+    # By hand, for whom it could not wait.
+    migrate([tenants[1]])
+    with pytest.raises(MigrationRunError, match=f"Run #{earlier.pk} .*had 4 left when a later"):
+        services.resume_migrations()
+    assert outcomes(migrate(tenants))["t4"] == "migrated"
+
+
 def test_what_died_between_the_shard_and_the_ledger_counts_as_migrated(tenants, monkeypatch):
     record = runs.Ledger.record
 

@@ -3,7 +3,8 @@ from django.db.models import F
 
 
 def double(apps, schema_editor):
-    items = apps.get_model("stock", "Item").objects.using(schema_editor.connection.alias)
+    # As most are written: for the one database that the project has.
+    items = apps.get_model("stock", "Item").objects
     if items.filter(price=13).exists():
         raise ValueError("13 brings bad luck")
     items.update(price=F("price") * 2)
