@@ -4,9 +4,11 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from django.contrib.auth.models import Group
 from django.db import connections
-from django.db.models.signals import pre_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
+from mtdd_router import current_tenant
 from mtdd_router.context import maintenance
 from mtdd_router.embedded.processes import wait_until
 from mtdd_router.types import TenantState
@@ -62,6 +64,25 @@ def test_what_is_undone_for_all_tenants_is_applied_to_all_again(tenants):
     assert set(_outcomes(results).values()) == {"migrated"}
     assert all(UNDONE in _applied(tenant.name) for tenant in tenants)
     assert set(_outcomes(services.migrate_tenants(tenants)).values()) == {"unchanged"}
+
+
+def test_what_others_run_while_a_tenant_is_migrated_is_meant_for_it(tenants):
+    def write(using, **_):
+        # An app that is the project's, too, has rows elsewhere.
+        Group.objects.get_or_create(name=f"{using} {current_tenant()}")
+
+    for signal in (pre_migrate, post_migrate):
+        signal.connect(write)
+    try:
+        services.migrate_tenants(tenants, target=BACK)
+    finally:
+        for signal in (pre_migrate, post_migrate):
+            signal.disconnect(write)
+    for tenant in tenants:
+        names = set(Group.objects.mtdd(tenant.name).values_list("name", flat=True))
+        assert names == {f"{tenant.name} {tenant.name}"}
+    assert not Group.objects.using("default").exists()
+    assert current_tenant() is None
 
 
 def test_the_time_of_the_last_migration_is_that_of_the_last_change(tenants):
