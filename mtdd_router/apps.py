@@ -19,13 +19,7 @@ class MTDDRouterConfig(AppConfig):
 
     def ready(self) -> None:
         # Imported late: they need models.
-        from mtdd_router import (
-            alias_caches,
-            check_registry,
-            files,
-            managers,
-            signing,
-        )
+        from mtdd_router import alias_caches, check_registry, files, managers, signing
 
         set_route_source(directory, maintenance=context.maintenance_active)
         set_running_work(context)

@@ -11,8 +11,10 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
+from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 __all__ = ["IDLE", "put", "take"]
@@ -57,7 +59,9 @@ class _Kept:
                 wait = max(self._idle[0][0] + IDLE - now, 0.01) if self._idle else 0
                 self._closing = bool(wait)
             for each in due:
-                each.close()
+                # Whatever is wrong with one, this thread has to see to those that follow.
+                with suppress(Error):
+                    each.close()
 
     def close(self) -> None:
         """Close all, at the end of the process."""

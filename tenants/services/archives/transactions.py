@@ -36,6 +36,15 @@ _LARGE_OBJECTS: Final = """
 SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m
  WHERE m.lomowner = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %s)
 """
+# As whom the login role was given the tenant's.
+_GRANTED: Final = """
+SELECT current_user::text, g.rolname::text
+  FROM pg_catalog.pg_auth_members m
+  JOIN pg_catalog.pg_roles r ON r.oid = m.roleid
+  JOIN pg_catalog.pg_roles g ON g.oid = m.grantor
+  JOIN pg_catalog.pg_roles l ON l.oid = m.member
+ WHERE r.rolname = %s AND l.rolname = current_user AND m.set_option
+"""
 
 
 @contextmanager
@@ -113,16 +122,6 @@ def _transaction(
         raise failure(
             f"Tenant {tenant.name!r} on shard {tenant.shard.name!r}: {first_line(exc)}"
         ) from exc
-
-
-_GRANTED: Final = """
-SELECT current_user::text, g.rolname::text
-  FROM pg_catalog.pg_auth_members m
-  JOIN pg_catalog.pg_roles r ON r.oid = m.roleid
-  JOIN pg_catalog.pg_roles g ON g.oid = m.grantor
-  JOIN pg_catalog.pg_roles l ON l.oid = m.member
- WHERE r.rolname = %s AND l.rolname = current_user AND m.set_option
-"""
 
 
 def _rename(cursor: CursorWrapper, tenant: Tenant, name: str, new_name: str) -> None:

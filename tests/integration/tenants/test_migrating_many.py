@@ -285,16 +285,21 @@ def test_a_second_run_is_told_of_the_first(tenants):
         first.join()
 
 
-def test_a_run_that_died_is_known_as_such_and_finished_by_the_next(tenants, monkeypatch):
+def die_after_the_first(tenants, monkeypatch):
+    """Migrate *tenants* in a process that ends when Django has migrated the first."""
+
     def die(*_):
         raise SystemExit("as if killed")
 
-    monkeypatch.setattr(runs, "apply_to_batch", die)
-    with pytest.raises(SystemExit):
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(runs, "apply_to_batch", die)
         migrate(tenants)
+
+
+def test_a_run_that_died_is_known_as_such_and_finished_by_the_next(tenants, monkeypatch):
+    die_after_the_first(tenants, monkeypatch)
     # A process that is killed writes no end.
     MigrationRun.objects.filter(state="interrupted").update(state="running", finished_at=None)
-    monkeypatch.undo()
     results = services.resume_migrations()
     assert outcomes(results) == dict.fromkeys(("t1", "t2", "t3", "t4"), "migrated")
     run = MigrationRun.objects.first()
@@ -304,13 +309,7 @@ def test_a_run_that_died_is_known_as_such_and_finished_by_the_next(tenants, monk
 
 
 def test_an_earlier_run_that_has_tenants_left_is_named_and_not_resumed(tenants, monkeypatch):
-    def die(*_):
-        raise SystemExit("as if killed")
-
-    monkeypatch.setattr(runs, "apply_to_batch", die)
-    with pytest.raises(SystemExit):
-        migrate(tenants)
-    monkeypatch.undo()
+    die_after_the_first(tenants, monkeypatch)
     earlier = MigrationRun.objects.first()
     # By hand, for whom it could not wait.
     migrate([tenants[1]])
