@@ -243,7 +243,11 @@ def test_nobody_can_enter_a_database_that_is_being_made(
             while not making.done():
                 seen |= set(
                     postgres.execute(
-                        "SELECT datallowconn, has_database_privilege('public', oid, 'CONNECT')"
+                        # Both from one row: has_database_privilege() reads a cache, which may
+                        # be older than the row that this statement sees.
+                        "SELECT datallowconn, EXISTS ("
+                        " SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba)))"
+                        " WHERE grantee = 0 AND privilege_type = 'CONNECT')"
                         " FROM pg_database WHERE datname = %s",
                         [placement.namespace],
                     )
