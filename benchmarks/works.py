@@ -64,6 +64,20 @@ def _atomic(tables: Any, tenant: str) -> None:
         user.save()
 
 
+def _atomic_said(tables: Any, tenant: str) -> None:
+    """The same, where the application says that the save is the last statement."""
+    from django.db import transaction
+
+    from mtdd_router import last_write
+
+    alias = tables.alias(tenant)
+    with transaction.atomic(using=alias):
+        user = tables.users(tenant).get(pk=8)
+        user.first_name = "changed"
+        with last_write(using=alias):
+            user.save()
+
+
 def _atomic_straight(connection: Any, schema: str) -> None:
     with connection.transaction():
         query = f'SELECT {_USER_COLUMNS} FROM "{schema}".auth_user WHERE id = %s LIMIT 21'
@@ -114,6 +128,7 @@ def _mixed(tables: Any, tenant: str) -> None:
 WORKS = {
     "get": Work(_get, _get_straight, count=150),
     "atomic": Work(_atomic, _atomic_straight, count=60),
+    "atomic, last_write": Work(_atomic_said, count=60),
     "list": Work(_list, _list_straight, count=6),
     "bulk_create": Work(_bulk_create, count=1, after=_empty),
     "iterate": Work(_iterate),

@@ -32,6 +32,7 @@ from mtdd_router.errors import (
     TenantRequired,
     TenantsDisagree,
     TenantUnavailable,
+    TransactionEnded,
     UntrustedHeader,
 )
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from mtdd_router.routers import TenantRouter
     from mtdd_router.rows import row_key
     from mtdd_router.threads import TenantThread, TenantThreadPoolExecutor
+    from mtdd_router.transactions import last_write
 
 __all__ = [
     "ConfigurationError",
@@ -77,10 +79,12 @@ __all__ = [
     "TenantThreadPoolExecutor",
     "TenantUnavailable",
     "TenantsDisagree",
+    "TransactionEnded",
     "UntrustedHeader",
     "current_tenant",
     "databases",
     "in_current_tenant",
+    "last_write",
     "lift_tenant_lock",
     "maintenance",
     "row_key",
@@ -96,6 +100,7 @@ _LAZY: Final = {
     "TenantThreadPoolExecutor": "mtdd_router.threads",
     "current_tenant": "mtdd_router.context",
     "in_current_tenant": "mtdd_router.context",
+    "last_write": "mtdd_router.transactions",
     "lift_tenant_lock": "mtdd_router.context",
     "maintenance": "mtdd_router.context",
     "row_key": "mtdd_router.rows",

@@ -23,6 +23,7 @@
      |    +-- StaleRoute
      |    +-- ShardRefused
      +-- StatementRefused                (also psycopg.errors.InsufficientPrivilege)
+     +-- TransactionEnded                (also psycopg.ProgrammingError)
      +-- RegistryUnavailable             (also psycopg.OperationalError)
 
 What a database caller can meet also subclasses the PEP 249 class that it is, so
@@ -55,6 +56,7 @@ __all__ = [
     "TenantRequired",
     "TenantUnavailable",
     "TenantsDisagree",
+    "TransactionEnded",
     "UntrustedHeader",
 ]
 
@@ -153,6 +155,10 @@ class ShardRefused(ShardError):
 
 class StatementRefused(MTDDError, pg_errors.InsufficientPrivilege):
     """The statement would leave the tenant's role or search path."""
+
+
+class TransactionEnded(MTDDError, psycopg.ProgrammingError):
+    """This statement came after its transaction's last_write(), and was not run."""
 
 
 class RegistryUnavailable(MTDDError, psycopg.OperationalError):

@@ -31,6 +31,12 @@ def _beside(most: float | None, **given: object) -> list[Side]:
     ]
 
 
+def _said(most: float, round_trip: float = 0.0) -> Side:
+    """Return ours where the application says which write is the last of its transaction."""
+    spec = Spec(OURS, round_trip=round_trip, note="last_write")
+    return Side(spec, most, work="atomic, last_write")
+
+
 def _far(most: float, round_trip: float) -> list[Side]:
     return [
         Side(Spec("direct", round_trip=round_trip)),
@@ -38,6 +44,7 @@ def _far(most: float, round_trip: float) -> list[Side]:
         Side(Spec("empty hop", round_trip=round_trip)),
         Side(Spec(OURS, round_trip=round_trip, variant=BARE.name)),
         Side(Spec(OURS, round_trip=round_trip), most),
+        _said(most, round_trip),
     ]
 
 
@@ -61,7 +68,7 @@ _DATABASES = SITES["databases"].tenants
 
 ROWS: Sequence[Row] = (
     Latency("1", ".get(pk)", "get", sides=_beside(1.4)),
-    Latency("2", "atomic: get + save", "atomic", sides=_beside(1.25)),
+    Latency("2", "atomic: get + save", "atomic", sides=[*_beside(1.25), _said(1.25)]),
     Latency("3", "atomic: get + save, 0.5 ms away", "atomic", sides=_far(0.95, 0.5 * _MS)),
     Latency("3b", "atomic: get + save, 1 ms away", "atomic", sides=_far(0.88, 1.0 * _MS)),
     Latency(

@@ -29,23 +29,26 @@ class Latency(Row):
     visits: int | None = None
 
     def measure(self, world: World, rounds: int) -> Result:
-        candidates = [world.candidate(spec) for spec in self.specs]
-        result = Result(self.number, self.title, {each.name: [] for each in candidates})
+        candidates = [(world.candidate(side.spec), side.work or self.work) for side in self.sides]
+        result = Result(self.number, self.title, {each.name: [] for each, _ in candidates})
         count = self.visits or WORKS[self.work].count
         blocks = min(_BLOCKS, count)
-        ask = {"do": "run", "work": self.work}
-        for each in candidates:
+        for each, work in candidates:
             # Every tenant has been visited once, so that nothing is measured that is
             # done once only.
             warm = max(len(each.tenants), count // 3, 1)
-            each.ask(**ask, order="turns", count=warm, tenants=each.tenants)
+            each.ask(do="run", work=work, order="turns", count=warm, tenants=each.tenants)
         for number in range(rounds):
-            for each in candidates:
+            for each, _ in candidates:
                 result.rounds[each.name].append([])
             for block in range(blocks):
-                for each in in_turns(candidates, number + block):
+                for each, work in in_turns(candidates, number + block):
                     done = each.ask(
-                        **ask, order=self.order, count=count // blocks, tenants=each.tenants
+                        do="run",
+                        work=work,
+                        order=self.order,
+                        count=count // blocks,
+                        tenants=each.tenants,
                     )
                     result.rounds[each.name][-1].extend(done)
         self.compare(result)

@@ -16,10 +16,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Side:
-    """A candidate in a row; *most* is the bar for its ratio to the row's first side."""
+    """A candidate in a row.
+
+    Attributes:
+        spec: which one.
+        most: the bar for its ratio to the row's first side.
+        work: what it does instead of the row's work, if it may say something that others cannot.
+    """
 
     spec: Spec
     most: float | None = None
+    work: str = ""
 
 
 @dataclass(frozen=True)

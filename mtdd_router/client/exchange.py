@@ -64,6 +64,12 @@ class Exchange:
         settings: parameters in force for each statement.
         connect_timeout: how long to try to reach a shard server, in seconds.
         statement_timeout: bounds each request, in seconds; zero leaves it to the server.
+
+    Attributes:
+        inflight: whether more of an answer is to come.
+        pinned: whether a session is held although no transaction is open.
+        commits: whether a request that writes is to end its transaction with COMMIT.
+        ended: whether one did, and `end_transaction` has not been called since.
     """
 
     def __init__(
@@ -89,6 +95,8 @@ class Exchange:
         self._copying = False
         self.inflight = False
         self.pinned = False
+        self.commits = False
+        self.ended = False
 
     @property
     def idle(self) -> bool:
@@ -124,6 +132,10 @@ class Exchange:
             self._settings = merged
             self._location = None
 
+    def end_transaction(self) -> None:
+        """Note that the caller is done with the transaction, however it ended."""
+        self.ended = False
+
     def submit(self, data: bytes) -> bytes:
         """Send what libpq wrote; return the answer, or its first part.
 
@@ -153,6 +165,8 @@ class Exchange:
             request = pb.SessionRequest(batch=pb.Batch(messages=batch), begin=self._begin)
         if self._timeout_ms:
             request.timeout_ms = self._timeout_ms
+        if self.commits:
+            request.commit = True
         self._request = request
         self._send(request)
         return self.receive()
@@ -220,7 +234,7 @@ class Exchange:
         """Leave; what is open is rolled back."""
         session, self._session = self._session, None
         self._begin = ""
-        self._in_transaction = self.pinned = False
+        self._in_transaction = self.pinned = self.ended = False
         if session is not None:
             if self.inflight:
                 session.abandon()
@@ -233,13 +247,15 @@ class Exchange:
         idle = self.idle and not self._in_transaction
         self._session = None
         self._begin = ""
-        self._in_transaction = self.pinned = self.inflight = self._copying = False
+        self._in_transaction = self.pinned = self.inflight = self._copying = self.ended = False
         return idle
 
     # internals
 
     def _answer_locally(self, statement: bytes) -> bytes:
         """Answer BEGIN, and the end of a transaction in which nothing ran."""
+        if self.ended:
+            self._fail(errors.TransactionEnded(), "25000")
         if self._begin:
             if (tag := _ENDINGS.get(statement)) is not None:
                 self._begin = ""
@@ -294,13 +310,15 @@ class Exchange:
 
     def _completed(self, session: Session, answer: bytes, *, pinned: bool) -> None:
         request, self._request = self._request, None
-        self._begin = ""
+        began, self._begin = self._in_transaction or self._begin, ""
         self._answered_some = False
         self.pinned = pinned
         self._copying = request is not None and not request.HasField("batch")
         if answer[-6:-1] == _READY:
             self._in_transaction = answer[-1:] != b"I"
             self._copying = False
+            if self.commits and began and not self._in_transaction:
+                self.ended = True
             if not self._in_transaction and not pinned:
                 self._session = None
                 assert self._pool is not None
@@ -332,7 +350,7 @@ class Exchange:
             self._fail(None, "", response.messages)
         exception = reasons.exception_for(error, endpoint.shard, endpoint.address)
         if error.reason == pb.REASON_CONNECTION_LOST and self._in_transaction:
-            if self._request is not None and self._request.statement == b"COMMIT":
+            if _ends_transaction(self._request) and error.executed:
                 self._break(exception)
             where = f"[shard {endpoint.shard!r} at {endpoint.address}]"
             text = f"{error.message} The transaction was rolled back. {where}"
@@ -374,12 +392,19 @@ class Exchange:
         where = f"shard {endpoint.shard!r} at {endpoint.address}"
         why = failed.status.message or failed.status.code.name
         reason = f"{reasons.LOST}: the session with {where} broke ({why})."
-        ending = request is not None and request.statement == b"COMMIT"
+        ending = _ends_transaction(request)
         if self._in_transaction and not ending:
             self._break(errors.ShardUnavailable(f"{reason} The transaction was rolled back."))
         outcome = self._outcome(session)
         if ending and self._in_transaction:
-            if outcome == service_pb.OUTCOME_SUCCEEDED:
+            if outcome == service_pb.OUTCOME_SUCCEEDED and request is not None:
+                if request.commit:
+                    self._break(
+                        errors.OutcomeUnknown(
+                            f"{reason} The transaction was committed with its last write, "
+                            "but the result of that is lost."
+                        )
+                    )
                 self._in_transaction = False
                 return command_complete(b"COMMIT") + ready_for_query(b"I")
             if outcome in (service_pb.OUTCOME_FAILED, service_pb.OUTCOME_NOT_RECEIVED):
@@ -444,6 +469,11 @@ class Exchange:
 
 
 _READY: Final = ready_for_query(b"I")[:-1]
+
+
+def _ends_transaction(request: pb.SessionRequest | None) -> bool:
+    """Whether *request* may have committed, if its answer is lost."""
+    return request is not None and (request.commit or request.statement == b"COMMIT")
 
 
 def _without_copy(data: bytes) -> bytes:

@@ -272,6 +272,29 @@ class Connection(psycopg.Connection[Row]):
         if link is not None and link.stuck:
             self.close()
 
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Let a statement in the block that writes rows end its transaction with COMMIT.
+
+        Until ``commit`` or ``rollback`` is called, which then have nothing to do, the
+        connection takes no further statement: it would be another transaction's.
+        """
+        self._exchange.commits = True
+        try:
+            yield
+        finally:
+            self._exchange.commits = False
+
+    def commit(self) -> None:
+        """Commit, unless a statement has done so (`committing`)."""
+        super().commit()
+        self._exchange.end_transaction()
+
+    def rollback(self) -> None:
+        """Roll back what a statement has not committed (`committing`)."""
+        super().rollback()
+        self._exchange.end_transaction()
+
     def cancel(self) -> None:
         """Cancel the statement that runs, from any thread."""
         if not self.closed:

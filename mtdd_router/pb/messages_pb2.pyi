@@ -97,7 +97,7 @@ class Context(_message.Message):
     def __init__(self, target: _Optional[_Union[Target, _Mapping]] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ...) -> None: ...
 
 class SessionRequest(_message.Message):
-    __slots__ = ("context", "serial", "begin", "timeout_ms", "statement", "batch", "copy", "poll")
+    __slots__ = ("context", "serial", "begin", "timeout_ms", "statement", "batch", "copy", "poll", "commit")
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     SERIAL_FIELD_NUMBER: _ClassVar[int]
     BEGIN_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +106,7 @@ class SessionRequest(_message.Message):
     BATCH_FIELD_NUMBER: _ClassVar[int]
     COPY_FIELD_NUMBER: _ClassVar[int]
     POLL_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_FIELD_NUMBER: _ClassVar[int]
     context: Context
     serial: int
     begin: str
@@ -114,7 +115,8 @@ class SessionRequest(_message.Message):
     batch: Batch
     copy: CopyIn
     poll: Poll
-    def __init__(self, context: _Optional[_Union[Context, _Mapping]] = ..., serial: _Optional[int] = ..., begin: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., statement: _Optional[bytes] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., copy: _Optional[_Union[CopyIn, _Mapping]] = ..., poll: _Optional[_Union[Poll, _Mapping]] = ...) -> None: ...
+    commit: bool
+    def __init__(self, context: _Optional[_Union[Context, _Mapping]] = ..., serial: _Optional[int] = ..., begin: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., statement: _Optional[bytes] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., copy: _Optional[_Union[CopyIn, _Mapping]] = ..., poll: _Optional[_Union[Poll, _Mapping]] = ..., commit: _Optional[bool] = ...) -> None: ...
 
 class Batch(_message.Message):
     __slots__ = ("messages",)

@@ -105,7 +105,7 @@ async def refuse(backend: Backend | None, resolved: Resolved, refusal: str) -> N
 
 
 def send_at_once(
-    backend: Backend, resolved: Resolved, begin: str, text: bytes, known: Statement
+    backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
 ) -> bool:
     """Send a statement, and all that must come before it, in one flush; return whether it may be.
 
@@ -114,12 +114,14 @@ def send_at_once(
     Raises:
         ConnectionLost: if the connection is known to be lost.
     """
+    begin, text = request.begin, request.statement
     if backend.profile is resolved.profile:
+        query, commit = frontend.simple_query(text), request.commit
         if begin:
-            query = frontend.simple_query(text)
-            backend.send(begin_messages(begin) + query, syncs=1, prelude=1, query=True)
+            before = begin_messages(begin)
+            backend.send(before + query, syncs=1, prelude=1, query=True, commit=commit)
         else:
-            backend.send(frontend.simple_query(text), syncs=1)
+            backend.send(query, syncs=1, commit=commit)
     elif known.fusable and not begin and not resolved.read_only and not _reads_only(backend):
         before, commands = backend.start_switch(resolved.profile)
         # A Query would leave PostgreSQL in the transaction that the switch begins.
@@ -132,10 +134,9 @@ def send_at_once(
 async def _send_statement(
     backend: Backend, resolved: Resolved, request: pb.SessionRequest, known: Statement
 ) -> None:
-    text, begin = request.statement, request.begin
-    if not send_at_once(backend, resolved, begin, text, known):
+    if not send_at_once(backend, resolved, request, known):
         await _switch(backend, resolved)
-        send_at_once(backend, resolved, begin, text, known)
+        send_at_once(backend, resolved, request, known)
 
 
 async def _only_parse(backend: Backend, resolved: Resolved, request: pb.SessionRequest) -> None:
@@ -163,7 +164,7 @@ async def _send_batch(backend: Backend, resolved: Resolved, request: pb.SessionR
     if request.begin:
         data, prelude = begin_messages(request.begin) + data, 1
         replies += 0 if syncs else BEGIN_REPLIES
-    backend.send(data, syncs=syncs, replies=replies, prelude=prelude)
+    backend.send(data, syncs=syncs, replies=replies, prelude=prelude, commit=request.commit)
 
 
 async def _switch(backend: Backend, resolved: Resolved) -> None:

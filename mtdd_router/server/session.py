@@ -156,7 +156,7 @@ class Session:
         else:
             backend = held
         backend.hears = resolved.hears
-        if not send_at_once(backend, resolved, begin, text, statement):
+        if not send_at_once(backend, resolved, request, statement):
             if held is None:
                 self._pool.release(backend)
             return False
@@ -190,7 +190,7 @@ class Session:
         except SwitchFailed as exc:
             await self._not_switched(exc, write)
         except ConnectionLost as exc:
-            await self._lost(exc, write)
+            await self._lost(exc, request, write)
         except Exception:
             # A mistake of this server, or an answer that could not be written: the stream
             # ends with it, and what is not known yet is not guessed.
@@ -510,8 +510,10 @@ class Session:
         refusal = error(pb.REASON_INTERNAL, f"Cannot switch to {name}: {exc}")
         await write(pb.SessionResponse(complete=True, error=refusal))
 
-    async def _lost(self, exc: ConnectionLost, write: Write) -> None:
+    async def _lost(self, exc: ConnectionLost, request: pb.SessionRequest, write: Write) -> None:
         backend, self._backend = self._backend, None
+        # A transaction that was to end with its last write did not, before COMMIT was sent.
+        executed = not request.commit or backend is None or backend.committing
         self._leftovers.clear()
         self._copying = False
         if backend is not None:
@@ -523,7 +525,7 @@ class Session:
             pb.SessionResponse(
                 messages=backend.last_words if backend is not None else b"",
                 complete=True,
-                error=error(pb.REASON_CONNECTION_LOST, message, executed=True),
+                error=error(pb.REASON_CONNECTION_LOST, message, executed=executed),
             )
         )
 

@@ -9,6 +9,7 @@ Fields", protocol 3.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from mtdd_router.wire.framing import compose
 
@@ -17,10 +18,13 @@ __all__ = [
     "empty_query_response",
     "error_fields",
     "error_response",
+    "has_written",
     "parameter_status",
     "ready_for_query",
     "startup_answer",
 ]
+
+_WRITING: Final = frozenset((b"INSERT", b"UPDATE", b"DELETE", b"MERGE "))
 
 
 def command_complete(tag: bytes) -> bytes:
@@ -31,6 +35,11 @@ def command_complete(tag: bytes) -> bytes:
 def empty_query_response() -> bytes:
     """Return EmptyQueryResponse."""
     return compose(b"I")
+
+
+def has_written(tag: bytes) -> bool:
+    """Whether *tag*, a command's, is that of one which wrote at least one row."""
+    return tag[:6] in _WRITING and not tag.endswith(b" 0")
 
 
 def ready_for_query(status: bytes) -> bytes:

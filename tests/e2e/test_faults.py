@@ -26,6 +26,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.models import Model
 from psycopg.errors import AdminShutdown
 
+from mtdd_router import last_write
 from mtdd_router.backend.locators import TenantLocator
 from mtdd_router.client import session as client
 from mtdd_router.client.exchange import Exchange, ExchangeFailed
@@ -224,6 +225,13 @@ def meanwhile(action: Callable[[], object], *, when: Callable[[], bool]) -> Iter
         future.result()
 
 
+def answers(site: Site) -> bool:
+    """Tell whether PostgreSQL takes connections."""
+    with contextlib.suppress(psycopg.OperationalError):
+        return bool(site.ask("SELECT 1"))
+    return False
+
+
 def add(name: str) -> None:
     User.objects.mtdd(TENANT).create(username=name)
 
@@ -352,6 +360,38 @@ def test_a_commit_whose_server_is_killed_has_an_unknown_outcome(site: Site) -> N
     assert "sure" in site.names()
 
 
+def test_a_last_write_whose_server_is_killed_while_it_commits_has_an_unknown_outcome(
+    site: Site,
+) -> None:
+    with site.slow_commit(1.0):
+        with meanwhile(site.kill, when=lambda: site.runs("COMMIT")):
+            with lost(OutcomeUnknown, site), transaction.atomic(using=TENANT):
+                add("perhaps")
+                with last_write(using=TENANT):
+                    add("perhaps too")
+        site.start()
+        assert wait_until(lambda: not site.runs("COMMIT"), timeout=PATIENCE)
+    assert site.names() in ([], ["perhaps", "perhaps too"])
+
+
+def test_a_last_write_whose_backend_is_killed_before_the_commit_is_rolled_back(site: Site) -> None:
+    def kill_the_backend() -> None:
+        query = "SELECT pid FROM pg_stat_activity WHERE query LIKE %s AND pid <> pg_backend_pid()"
+        for (pid,) in site.ask(query, "%pg_sleep%"):
+            os.kill(pid, signal.SIGKILL)
+
+    with meanwhile(kill_the_backend, when=lambda: site.runs("pg_sleep")):
+        with pytest.raises(OperationalError, match="was rolled back") as caught:
+            with transaction.atomic(using=TENANT):
+                add("lost")
+                with last_write(using=TENANT), connections[TENANT].cursor() as cursor:
+                    cursor.execute(SLOW_INSERT, ["lost too", 5.0])
+    assert isinstance(caught.value.__cause__, ShardUnavailable)
+    # PostgreSQL starts anew after that.
+    assert wait_until(lambda: answers(site), timeout=PATIENCE)
+    assert site.names() == []
+
+
 # A line that is cut
 
 
@@ -366,6 +406,47 @@ def test_a_commit_whose_answer_was_lost_on_the_way_is_known_to_have_succeeded(si
             add("kept")
     assert site.names() == ["kept"]
     add("later")
+
+
+def test_a_last_write_whose_answer_was_lost_on_the_way_says_that_all_was_committed(
+    site: Site,
+) -> None:
+    def lose_the_answer() -> None:
+        site.relay.lose_answers()
+        assert wait_until(lambda: not site.runs("COMMIT"), timeout=PATIENCE)
+        site.relay.cut()
+
+    with site.slow_commit(0.5), meanwhile(lose_the_answer, when=lambda: site.runs("COMMIT")):
+        with pytest.raises(OperationalError, match="was committed with its last write") as caught:
+            with transaction.atomic(using=TENANT):
+                add("first")
+                with last_write(using=TENANT):
+                    add("last")
+    assert isinstance(caught.value.__cause__, OutcomeUnknown)
+    assert site.names() == ["first", "last"]
+    add("later")
+
+
+def test_a_last_write_that_was_cut_off_while_it_ran_is_rolled_back(site: Site) -> None:
+    with meanwhile(site.relay.cut, when=lambda: site.runs("pg_sleep")):
+        with lost(ShardUnavailable, site), transaction.atomic(using=TENANT):
+            add("lost")
+            with last_write(using=TENANT), connections[TENANT].cursor() as cursor:
+                cursor.execute(SLOW_INSERT, ["lost too", 0.5])
+    assert site.names() == []
+    with transaction.atomic(using=TENANT), last_write(using=TENANT):
+        add("kept")
+    assert site.names() == ["kept"]
+
+
+def test_a_transaction_of_one_last_write_that_was_cut_off_is_done_exactly_once(site: Site) -> None:
+    # The server cancels it, knows that it had no effect, and so it is sent again.
+    with meanwhile(site.relay.cut, when=lambda: site.runs("pg_sleep")):
+        with transaction.atomic(using=TENANT), last_write(using=TENANT):
+            with connections[TENANT].cursor() as cursor:
+                cursor.execute(SLOW_INSERT, ["once", 0.5])
+                assert cursor.rowcount == 1
+    assert site.names() == ["once"]
 
 
 def test_a_write_whose_answer_was_lost_on_the_way_says_so_and_is_not_repeated(site: Site) -> None:

@@ -2,9 +2,9 @@
 
 Invariants: PostgreSQL's messages are forwarded in order and unchanged; the
 answers to statements that the server itself put in front of a request (the
-prelude) never reach the client, nor do notifications unless it ``hears`` them; after
-``lost`` nothing is sent any more. The error with which PostgreSQL ends the connection is
-kept in ``last_words``.
+prelude), and behind it (a COMMIT), never reach the client, nor do notifications unless it
+``hears`` them; after ``lost`` nothing is sent any more. The error with which PostgreSQL
+ends the connection is kept in ``last_words``.
 
 An answer is awaited with ``answer``, or ``heard`` is set and called as soon as there is
 more of it: that spares a task's wake-up, which is much of what an ordinary statement costs.
@@ -18,7 +18,7 @@ from typing import Final, Self, cast
 from mtdd_router.server.postgres.dsn import Dsn
 from mtdd_router.server.postgres.startup import Started, request_cancel, start
 from mtdd_router.wire import frontend
-from mtdd_router.wire.backend import error_fields
+from mtdd_router.wire.backend import error_fields, has_written
 
 __all__ = ["ConnectionLost", "PostgresConnection"]
 
@@ -35,6 +35,8 @@ _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
 _COPY_IN, _COPY_BOTH = ord("G"), ord("W")
 _UNASKED: Final = frozenset((_PARAMETER, _NOTIFICATION, _NOTICE))
 _NOTED: Final = frozenset((_READY, _COMPLETE, _ERROR, _PARAMETER, *_COPY_STARTS))
+_OF_COMMIT: Final = (_READY, _COMPLETE, _ERROR)
+_COMMIT: Final = frontend.simple_query(b"COMMIT")
 # What ends the answer to one message of a batch that ends without Sync.
 _REPLIES: Final = frozenset(map(ord, "12Tn3CIs"))
 
@@ -71,6 +73,8 @@ class PostgresConnection(asyncio.Protocol):
         self._row_rest = 0
         self._prelude = 0
         self._sync_if_failed = False
+        self._commits = False
+        self.committing = False
         self._syncs = 0
         self._replies = 0
         self._replies_after = 0
@@ -102,6 +106,7 @@ class PostgresConnection(asyncio.Protocol):
         replies: int = 0,
         prelude: int = 0,
         query: bool = False,
+        commit: bool = False,
     ) -> None:
         """Send *data*, and expect its answer.
 
@@ -112,6 +117,8 @@ class PostgresConnection(asyncio.Protocol):
             prelude: how many CommandComplete to swallow first.
             query: *data* ends with a Query, which counts as a Sync; but if the prelude fails,
                 PostgreSQL passes over it and waits for a Sync, which is sent then.
+            commit: send COMMIT when it has written rows in a transaction, and take its answer
+                for a part of this one.
 
         Raises:
             ConnectionLost: if the connection is known to be lost.
@@ -121,6 +128,8 @@ class PostgresConnection(asyncio.Protocol):
         # After an error PostgreSQL skips what comes until the next Sync.
         skipping = self._open_batch and self.failed
         self._sync_if_failed = query
+        self._commits = commit
+        self.committing = False
         self._replies = 0 if skipping or syncs else replies
         self._replies_after = replies if syncs else 0
         self._syncs = syncs
@@ -294,7 +303,8 @@ class PostgresConnection(asyncio.Protocol):
             self._partial = data[position:]
         if forward_from < position:
             self._forward(data[forward_from:position] if position - forward_from < size else data)
-        if self._chunks or self._answered:
+        # While it commits, nothing more is to come that would be worth a part of its own.
+        if self._answered or (self._chunks and (self._paused or not self.committing)):
             self._wake()
 
     def pause_writing(self) -> None:
@@ -323,6 +333,8 @@ class PostgresConnection(asyncio.Protocol):
                 self._replies, self._replies_after = self._replies_after, 0
                 self._open_batch, self.failed = True, False
             self.status = data[position + 5 : position + 6]
+            if self._commits and self._answered:
+                self._commit()
         elif kind == _COMPLETE:
             self.tag = data[position + 5 : end - 1]
         elif kind == _ERROR and _is_fatal(data[position:end]):
@@ -342,6 +354,12 @@ class PostgresConnection(asyncio.Protocol):
         """Keep a message from being passed on with the answer; return where to go on."""
         if start < position:
             self._forward(data[start:position])
+        if self.committing and kind in _OF_COMMIT and not self.last_words:
+            if kind == _READY:
+                # Before the COMMIT; it is after it that all is answered.
+                return end
+            self._prelude = 0
+            return end if kind == _COMPLETE else position
         if kind == _COMPLETE:
             self._prelude -= 1
         elif kind == _ERROR and not self.last_words:
@@ -356,6 +374,17 @@ class PostgresConnection(asyncio.Protocol):
             self._prelude = 0
             return position
         return end
+
+    def _commit(self) -> None:
+        """End the transaction, if it is one and the statement wrote in it."""
+        self._commits = False
+        if self.status == b"T" and not self.failed and has_written(self.tag):
+            self.committing = True
+            self._syncs = 1
+            # The answer is whole after one more CommandComplete, or an error.
+            self._prelude = 1
+            self._sync_if_failed = False
+            self._transport.write(_COMMIT)
 
     def _forward(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
