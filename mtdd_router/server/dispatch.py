@@ -1,7 +1,7 @@
 """Sending a request to PostgreSQL, after what must come before it.
 
 Invariants: a statement runs only on a connection that is set to its profile, or in the
-same Sync as the switch to it, and not at all if that fails; a switch never
+same Query or Sync as the switch to it, and not at all if that fails; a switch never
 shares a transaction with BEGIN, since a rollback would undo it; nor with the statement
 where the switch is to or from reading only, which holds for the next transaction.
 """
@@ -17,7 +17,7 @@ from mtdd_router.server.requests import (
     expected_of,
     one_statement,
 )
-from mtdd_router.server.statements import Statement
+from mtdd_router.server.statements import Statement, is_surely_one
 from mtdd_router.server.targets import Refused, Resolved, error
 from mtdd_router.wire import frontend
 from mtdd_router.wire.backend import error_fields
@@ -26,6 +26,8 @@ __all__ = ["SwitchFailed", "check_switch", "refuse", "send", "send_at_once"]
 
 # A statement that fails whatever else is true.
 _FAILURE: Final = frontend.simple_query(b"REFUSED")
+# What PostgreSQL says of a text that it cannot read: its encoding, its depth.
+_UNREADABLE: Final = frozenset(("22021", "54001"))
 _QUERY_CANCELED: Final = "57014"
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
 
@@ -81,6 +83,9 @@ def check_switch(backend: Backend) -> None:
     if backend.profile is None and said is not None:
         fields = error_fields(said[5:])
         sqlstate = fields.get("C")
+        if int(fields.get("P", 0)) > 0 or sqlstate in _UNREADABLE:
+            # It is about the statement, which PostgreSQL reads before it does anything.
+            return
         raise SwitchFailed(
             fields.get("M", ""),
             said if sqlstate == _QUERY_CANCELED else b"",
@@ -123,9 +128,15 @@ def send_at_once(
         else:
             backend.send(query, syncs=1, commit=commit)
     elif known.fusable and not begin and not resolved.read_only and not _reads_only(backend):
-        before, commands = backend.start_switch(resolved.profile)
-        # A Query would leave PostgreSQL in the transaction that the switch begins.
-        backend.send(before + one_statement(text), syncs=1, prelude=commands)
+        switch = backend.start_switch(resolved.profile)
+        if switch.text and is_surely_one(text):
+            query = frontend.simple_query(switch.text + text)
+            own = len(switch.text.decode())
+            backend.send(query, syncs=1, prelude=switch.commands, own_characters=own)
+        else:
+            # PostgreSQL refuses a second statement in this form, whatever was found in it.
+            messages = switch.messages + one_statement(text)
+            backend.send(messages, syncs=1, prelude=switch.commands)
     else:
         return False
     return True
@@ -168,8 +179,8 @@ async def _send_batch(backend: Backend, resolved: Resolved, request: pb.SessionR
 
 
 async def _switch(backend: Backend, resolved: Resolved) -> None:
-    before, commands = backend.start_switch(resolved.profile)
-    backend.send(before + frontend.SYNC, syncs=1, prelude=commands)
+    switch = backend.start_switch(resolved.profile)
+    backend.send(switch.messages + frontend.SYNC, syncs=1, prelude=switch.commands)
     await backend.complete()
     check_switch(backend)
     if resolved.read_only and not _reads_only(backend):

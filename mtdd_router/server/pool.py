@@ -21,7 +21,7 @@ from mtdd_router.server.logs import get_logger
 from mtdd_router.server.postgres.connection import ConnectionLost, PostgresConnection
 from mtdd_router.server.postgres.dsn import Dsn
 from mtdd_router.server.postgres.startup import ConnectFailed
-from mtdd_router.server.profile import TIMEZONE, Profile
+from mtdd_router.server.profile import TIMEZONE, Profile, Switch
 from mtdd_router.server.tenant_logins import NO_SUCH_LOGIN, TenantLogins
 from mtdd_router.wire import frontend
 
@@ -71,16 +71,16 @@ class Backend(PostgresConnection):
         """Whether PostgreSQL may still know there what the profile's tenant has."""
         return profile.tenant_role in self._served
 
-    def start_switch(self, profile: Profile) -> tuple[bytes, int]:
-        """Return the messages that switch to *profile*, and their number of commands.
+    def start_switch(self, profile: Profile) -> Switch:
+        """Return what switches to *profile*.
 
         ``profile`` is None from here until the switch is known to be committed.
         """
-        messages = profile.switch(self._declared, self.parameters.get(TIMEZONE))
+        switch = profile.switch(self._declared, self.parameters.get(TIMEZONE))
         self.profile = None
         self._declared |= {name for name, _ in profile.settings}
         self._served.add(profile.tenant_role)
-        return messages
+        return switch
 
 
 @dataclass(slots=True, eq=False)

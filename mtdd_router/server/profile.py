@@ -1,19 +1,19 @@
 """What a backend connection must be set to before a statement may run on it.
 
 Invariant: a switch that failed is never followed by the statement it was meant
-for. The switch and the statement either share one Sync, so that PostgreSQL
+for. The switch and the statement either share one Query, or one Sync, so that PostgreSQL
 skips the statement after an error, or the switch's success is awaited first. A
 switch never shares a transaction that the statement could roll back and go on
 after: it would undo the switch.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from mtdd_router.types import Isolation, Placement
 from mtdd_router.wire import frontend
 
-__all__ = ["TIMEZONE", "Profile", "tenant_profile"]
+__all__ = ["TIMEZONE", "Profile", "Switch", "tenant_profile"]
 
 TIMEZONE: Final = "TimeZone"
 """The setting whose changes PostgreSQL reports."""
@@ -22,6 +22,21 @@ _TEXT_OID: Final = 25
 _SWITCHES_KEPT: Final = 8
 _SET: Final = b"SELECT pg_catalog.set_config($1, $2, false)"
 _DEFAULT_PATH: Final = "RESET search_path"
+
+
+class Switch(NamedTuple):
+    """What brings a backend connection to a profile.
+
+    Attributes:
+        messages: as extended queries, without Sync.
+        commands: how many those are.
+        text: the same as the beginning of a Query; empty if it sets what callers choose, which
+            is nothing to make SQL of.
+    """
+
+    messages: bytes
+    commands: int
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +53,7 @@ class Profile:
     search_path: str
     settings: tuple[tuple[str, str], ...] = ()
     login: str = ""
-    _switches: dict[tuple[frozenset[str], str | None], tuple[bytes, int]] = field(
+    _switches: dict[tuple[frozenset[str], str | None], Switch] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -52,8 +67,8 @@ class Profile:
         """The role that is the tenant's own, whether switched to or logged in as."""
         return self.role or self.login
 
-    def switch(self, declared: frozenset[str], timezone: str | None = None) -> tuple[bytes, int]:
-        """Return the messages that switch to this profile, and their number of commands.
+    def switch(self, declared: frozenset[str], timezone: str | None = None) -> Switch:
+        """Return what switches to this profile.
 
         Args:
             declared: the settings that profiles may have left on the connection;
@@ -68,7 +83,7 @@ class Profile:
             known = self._switches[key] = self._compose_switch(declared, timezone)
         return known
 
-    def _compose_switch(self, declared: frozenset[str], timezone: str | None) -> tuple[bytes, int]:
+    def _compose_switch(self, declared: frozenset[str], timezone: str | None) -> Switch:
         own = {name for name, _ in self.settings}
         settings: list[tuple[str, str | None]] = [
             (name, value)
@@ -80,10 +95,11 @@ class Profile:
             settings.append((TIMEZONE, None))
         # Not a prepared SELECT of set_config: PostgreSQL plans that anew whenever the search
         # path has changed, which takes longer than the whole of this.
+        role = f"SET ROLE {_quoted(self.role) if self.role else 'NONE'}"
         path = f"SET search_path = {self.search_path}" if self.search_path else _DEFAULT_PATH
-        parts = [_command(f"SET ROLE {_quoted(self.role) if self.role else 'NONE'}")]
-        parts += [_command(path), *(_setting(name, value) for name, value in settings)]
-        return b"".join(parts), len(parts)
+        parts = [_command(role), _command(path), *(_setting(*item) for item in settings)]
+        text = "" if settings else f"{role}; {path}; "
+        return Switch(b"".join(parts), len(parts), text.encode())
 
 
 def _is_timezone(name: str) -> bool:

@@ -26,6 +26,7 @@ __all__ = [
     "ORDINARY",
     "Statement",
     "classify",
+    "is_surely_one",
     "look",
     "prepared_refusal",
     "walk",
@@ -240,6 +241,11 @@ def look(statement: bytes) -> Statement | None:
     elif (head in _CONTROL or head[:5] in _CONTROL) and b";" not in statement:
         return _PLAIN
     return None
+
+
+def is_surely_one(statement: bytes) -> bool:
+    """Whether it cannot hold two statements, however it is read: no semicolon is within it."""
+    return statement.find(b";", 0, -1) < 0
 
 
 def prepared_refusal(name: str) -> str:

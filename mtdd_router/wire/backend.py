@@ -19,6 +19,7 @@ __all__ = [
     "error_fields",
     "error_response",
     "has_written",
+    "moved_error",
     "parameter_status",
     "ready_for_query",
     "startup_answer",
@@ -73,6 +74,20 @@ def startup_answer(parameters: Mapping[str, str], key: bytes = bytes(8)) -> byte
             ready_for_query(b"I"),
         )
     )
+
+
+def moved_error(message: bytes, characters: int) -> bytes:
+    """Return an ErrorResponse about a query that the client knows without its beginning.
+
+    Args:
+        message: the whole message.
+        characters: how many the client's statement is preceded by.
+    """
+    fields = message[5:].split(b"\0")
+    for number, item in enumerate(fields):
+        if item[:1] == b"P":
+            fields[number] = b"P%d" % (int(item[1:]) - characters)
+    return compose(message[:1], b"\0".join(fields))
 
 
 def error_fields(body: bytes) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """One backend connection, ready for queries.
 
-Invariants: PostgreSQL's messages are forwarded in order and unchanged; the
+Invariants: PostgreSQL's messages are forwarded in order and unchanged, but for the position
+of an error in a query that the server has put something of its own in front of; the
 answers to statements that the server itself put in front of a request (the
 prelude), and behind it (a COMMIT), never reach the client, nor do notifications unless it
 ``hears`` them; after ``lost`` nothing is sent any more. The error with which PostgreSQL
@@ -18,7 +19,7 @@ from typing import Final, Self, cast
 from mtdd_router.server.postgres.dsn import Dsn
 from mtdd_router.server.postgres.startup import Started, request_cancel, start
 from mtdd_router.wire import frontend
-from mtdd_router.wire.backend import error_fields, has_written
+from mtdd_router.wire.backend import error_fields, has_written, moved_error
 
 __all__ = ["ConnectionLost", "PostgresConnection"]
 
@@ -75,6 +76,7 @@ class PostgresConnection(asyncio.Protocol):
         self._sync_if_failed = False
         self._commits = False
         self.committing = False
+        self._own_characters = 0
         self._syncs = 0
         self._replies = 0
         self._replies_after = 0
@@ -107,6 +109,7 @@ class PostgresConnection(asyncio.Protocol):
         prelude: int = 0,
         query: bool = False,
         commit: bool = False,
+        own_characters: int = 0,
     ) -> None:
         """Send *data*, and expect its answer.
 
@@ -119,6 +122,7 @@ class PostgresConnection(asyncio.Protocol):
                 PostgreSQL passes over it and waits for a Sync, which is sent then.
             commit: send COMMIT when it has written rows in a transaction, and take its answer
                 for a part of this one.
+            own_characters: how many of the query are the server's own, at its beginning.
 
         Raises:
             ConnectionLost: if the connection is known to be lost.
@@ -130,6 +134,7 @@ class PostgresConnection(asyncio.Protocol):
         self._sync_if_failed = query
         self._commits = commit
         self.committing = False
+        self._own_characters = own_characters
         self._replies = 0 if skipping or syncs else replies
         self._replies_after = replies if syncs else 0
         self._syncs = syncs
@@ -292,6 +297,15 @@ class PostgresConnection(asyncio.Protocol):
                 break
             elif kind in _NOTED or self._replies:
                 self._note(kind, data, position, end)
+                if (
+                    kind == _ERROR
+                    and self._own_characters
+                    and not (self._prelude or self.last_words)
+                ):
+                    self._forward(data[forward_from:position])
+                    self._forward(moved_error(data[position:end], self._own_characters))
+                    forward_from = position = end
+                    continue
             if (
                 self.last_words
                 or (self._prelude and kind not in _UNASKED)
@@ -363,7 +377,7 @@ class PostgresConnection(asyncio.Protocol):
         if kind == _COMPLETE:
             self._prelude -= 1
         elif kind == _ERROR and not self.last_words:
-            self.prelude_error = data[position:end]
+            self.prelude_error = moved_error(data[position:end], self._own_characters)
             if self._sync_if_failed:
                 self._sync_if_failed = False
                 self._transport.write(frontend.SYNC)

@@ -126,17 +126,17 @@ def test_a_tenant_made_again_under_the_same_names_is_another(
 def test_a_switch_is_composed_for_what_was_declared_before(targets: Targets) -> None:
     resolved = known(targets, Grant("one"), context(TimeZone="UTC"))
     assert resolved is not None
-    plain, commands = resolved.profile.switch(frozenset())
+    plain = resolved.profile.switch(frozenset())
     # Role, search path, time zone.
-    assert commands == 3
-    assert resolved.profile.switch(frozenset()) == (plain, 3)
-    reset, commands = resolved.profile.switch(frozenset(("DateStyle", "TimeZone")))
+    assert plain.commands == 3
+    assert resolved.profile.switch(frozenset()) == plain
+    reset, commands, _ = resolved.profile.switch(frozenset(("DateStyle", "TimeZone")))
     assert commands == 4
-    assert reset.startswith(plain)
+    assert reset.startswith(plain.messages)
     assert b"DateStyle" in reset
     for number in range(20):
         resolved.profile.switch(frozenset((f"name_{number}",)))
-    assert resolved.profile.switch(frozenset()) == (plain, 3)
+    assert resolved.profile.switch(frozenset()) == plain
 
 
 def test_a_time_zone_that_the_connection_has_is_not_set_again(targets: Targets) -> None:
@@ -144,19 +144,34 @@ def test_a_time_zone_that_the_connection_has_is_not_set_again(targets: Targets) 
     anywhere = known(targets, Grant("one"), context())
     assert in_utc is not None
     assert anywhere is not None
-    there, commands = in_utc.profile.switch(frozenset(("TimeZone",)), "UTC")
+    there, commands, _ = in_utc.profile.switch(frozenset(("TimeZone",)), "UTC")
     assert (commands, b"TimeZone" in there) == (2, False)
-    elsewhere, commands = in_utc.profile.switch(frozenset(("TimeZone",)), "Asia/Tokyo")
+    elsewhere, commands, _ = in_utc.profile.switch(frozenset(("TimeZone",)), "Asia/Tokyo")
     assert (commands, b"TimeZone" in elsewhere) == (3, True)
     # What the database's own is, is not known.
-    default, commands = anywhere.profile.switch(frozenset(), "UTC")
+    default, commands, _ = anywhere.profile.switch(frozenset(), "UTC")
     assert (commands, b"TimeZone" in default) == (3, True)
 
 
 def test_names_are_quoted_in_a_switch() -> None:
-    switch, _ = Profile("db", 'a"b', '"a", "extensions"').switch(frozenset())
-    assert b'SET ROLE "a""b"\0' in switch
-    assert b'SET search_path = "a", "extensions"\0' in switch
-    switch, _ = Profile("db", "", "").switch(frozenset())
-    assert b"SET ROLE NONE\0" in switch
-    assert b"RESET search_path\0" in switch
+    switch = Profile("db", 'a"b', '"a", "extensions"').switch(frozenset(), "UTC")
+    assert b'SET ROLE "a""b"\0' in switch.messages
+    assert b'SET search_path = "a", "extensions"\0' in switch.messages
+    switch = Profile("db", "", "").switch(frozenset())
+    assert b"SET ROLE NONE\0" in switch.messages
+    assert b"RESET search_path\0" in switch.messages
+
+
+def test_what_callers_choose_is_never_made_sql_of() -> None:
+    path = '"a", "extensions"'
+    given = Profile("db", "a", path, (("TimeZone", "UTC"),))
+    assert given.switch(frozenset(), "UTC").text == (
+        b'SET ROLE "a"; SET search_path = "a", "extensions"; '
+    )
+    for switch in (
+        given.switch(frozenset(), "Asia/Tokyo"),
+        given.switch(frozenset(("DateStyle",)), "UTC"),
+        Profile("db", "a", path).switch(frozenset(), "UTC"),
+    ):
+        assert switch.commands == 3
+        assert switch.text == b""
