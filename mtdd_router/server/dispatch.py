@@ -26,8 +26,7 @@ __all__ = ["SwitchFailed", "check_switch", "refuse", "send", "send_at_once"]
 
 # A statement that fails whatever else is true.
 _FAILURE: Final = frontend.simple_query(b"REFUSED")
-# What PostgreSQL says of a text that it cannot read: its encoding, its depth.
-_UNREADABLE: Final = frozenset(("22021", "54001"))
+_NOT_IN_ENCODING: Final = "22021"
 _QUERY_CANCELED: Final = "57014"
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
 
@@ -83,7 +82,7 @@ def check_switch(backend: Backend) -> None:
     if backend.profile is None and said is not None:
         fields = error_fields(said[5:])
         sqlstate = fields.get("C")
-        if int(fields.get("P", 0)) > 0 or sqlstate in _UNREADABLE:
+        if int(fields.get("P", 0)) > 0 or sqlstate == _NOT_IN_ENCODING:
             # It is about the statement, which PostgreSQL reads before it does anything.
             return
         raise SwitchFailed(

@@ -137,6 +137,62 @@ def assert_apart(a: Any, b: Any) -> None:
         assert "a" not in words(b)
 
 
+# Each with the text that PostgreSQL points at.
+BROKEN = [
+    ("SELECT word FROM t WHERE wrod = 'ü'", "wrod"),
+    ("SELECT 'ünïcödé', nothing FROM t", "nothing"),
+    ("SELECT word FROM FROM t", "FROM t"),
+    ("INSERT INTO t (word) VALUES ('a;b', nowhere)", "nowhere"),
+    ("SELECT word FROM elsewhere;", "elsewhere"),
+    ("SELECT 1 +", ""),
+]
+
+
+@pytest.mark.parametrize(("statement", "pointed_at"), BROKEN)
+def test_an_error_points_into_the_statement_also_behind_a_switch(pair, statement, pointed_at):
+    for connection, other in (pair, reversed(pair)):
+        words(other)
+        # The first one switches, the second one finds the connection switched.
+        for _ in range(2):
+            with pytest.raises(psycopg.ProgrammingError) as caught:
+                connection.execute(statement)
+            position = int(caught.value.diag.statement_position or 0) - 1
+            assert statement[position:].startswith(pointed_at)
+            assert position <= len(statement)
+            shown = str(caught.value).splitlines()
+            assert shown[1] == f"LINE 1: {statement}"
+            assert shown[2] == " " * (position + len("LINE 1: ")) + "^"
+        assert words(connection)
+    assert_apart(*pair)
+
+
+def test_what_cannot_be_read_is_the_statements_error_also_behind_a_switch(pair):
+    a, b = pair
+    for connection in (a, b, a, a, b):
+        with pytest.raises(pg_errors.CharacterNotInRepertoire):
+            connection.execute(b"SELECT '\xff'")
+    assert_apart(a, b)
+
+
+@pytest.mark.parametrize("text", ["one;two", "'; ROLLBACK; SELECT word FROM t; --", ";", "; "])
+def test_a_semicolon_in_a_constant_ends_nothing(pair, text):
+    for connection in pair * 2:
+        quoted = text.replace("'", "''")
+        assert connection.execute(f"SELECT '{quoted}'").fetchone() == (text,)
+        assert connection.execute(f"SELECT '{quoted}' ;").fetchone() == (text,)
+    assert_apart(*pair)
+
+
+def test_a_rollback_behind_a_statement_undoes_no_switch(pair):
+    for connection in pair * 2:
+        cursor = connection.execute("SELECT word FROM t; ROLLBACK; SELECT word FROM t")
+        mine = cursor.fetchone()
+        assert cursor.nextset()
+        assert cursor.nextset()
+        assert cursor.fetchone() == mine
+    assert_apart(*pair)
+
+
 def test_tenants_on_one_backend_connection_see_their_own_rows(pair):
     a, b = pair
     assert backend_pid(a) == backend_pid(b)
