@@ -297,15 +297,8 @@ class PostgresConnection(asyncio.Protocol):
                 break
             elif kind in _NOTED or self._replies:
                 self._note(kind, data, position, end)
-                if (
-                    kind == _ERROR
-                    and self._own_characters
-                    and not (self._prelude or self.last_words)
-                ):
-                    self._forward(data[forward_from:position])
-                    self._forward(moved_error(data[position:end], self._own_characters))
-                    forward_from = position = end
-                    continue
+                if kind == _ERROR and self._own_characters:
+                    forward_from = self._move_error(data, forward_from, position, end)
             if (
                 self.last_words
                 or (self._prelude and kind not in _UNASKED)
@@ -363,6 +356,15 @@ class PostgresConnection(asyncio.Protocol):
             self.parameters[name.decode()] = value.decode()
         if self._replies and kind in _REPLIES:
             self._replies -= 1
+
+    def _move_error(self, data: bytes, start: int, position: int, end: int) -> int:
+        """Let an error that is passed on point into the client's text; return where to go on."""
+        if self._prelude or self.last_words:
+            return start
+        if start < position:
+            self._forward(data[start:position])
+        self._forward(moved_error(data[position:end], self._own_characters))
+        return end
 
     def _swallow(self, kind: int, data: bytes, start: int, position: int, end: int) -> int:
         """Keep a message from being passed on with the answer; return where to go on."""
