@@ -296,9 +296,7 @@ class PostgresConnection(asyncio.Protocol):
             elif end > size:
                 break
             elif kind in _NOTED or self._replies:
-                self._note(kind, data, position, end)
-                if kind == _ERROR and self._own_characters:
-                    forward_from = self._move_error(data, forward_from, position, end)
+                forward_from = self._note(kind, data, forward_from, position, end)
             if (
                 self.last_words
                 or (self._prelude and kind not in _UNASKED)
@@ -310,8 +308,8 @@ class PostgresConnection(asyncio.Protocol):
             self._partial = data[position:]
         if forward_from < position:
             self._forward(data[forward_from:position] if position - forward_from < size else data)
-        # While it commits, nothing more is to come that would be worth a part of its own.
-        if self._answered or (self._chunks and (self._paused or not self.committing)):
+        # While it commits, no more is to come that would be worth a part of its own.
+        if self._answered or (self._chunks and not self.committing):
             self._wake()
 
     def pause_writing(self) -> None:
@@ -332,7 +330,8 @@ class PostgresConnection(asyncio.Protocol):
 
     # internals
 
-    def _note(self, kind: int, data: bytes, position: int, end: int) -> None:
+    def _note(self, kind: int, data: bytes, start: int, position: int, end: int) -> int:
+        """Draw conclusions from a message; return where to go on passing on from *start*."""
         if kind == _READY:
             self._syncs -= 1
             self._open_batch = False
@@ -349,6 +348,8 @@ class PostgresConnection(asyncio.Protocol):
         elif kind == _ERROR:
             self.failed = True
             self._replies = 0
+            if self._own_characters and not self._prelude:
+                start = self._move_error(data, start, position, end)
         elif kind in _COPY_STARTS:
             self._copy_in = True
         elif kind == _PARAMETER:
@@ -356,11 +357,10 @@ class PostgresConnection(asyncio.Protocol):
             self.parameters[name.decode()] = value.decode()
         if self._replies and kind in _REPLIES:
             self._replies -= 1
+        return start
 
     def _move_error(self, data: bytes, start: int, position: int, end: int) -> int:
         """Let an error that is passed on point into the client's text; return where to go on."""
-        if self._prelude or self.last_words:
-            return start
         if start < position:
             self._forward(data[start:position])
         self._forward(moved_error(data[position:end], self._own_characters))
