@@ -101,7 +101,7 @@ def _measure(given: argparse.Namespace, console: Console) -> None:
     rows = [
         replace(row, sides=sides(row))
         for row in ROWS
-        if not numbers or row.number in numbers or row.number.rstrip("b") in numbers
+        if not numbers or row.number in numbers or row.number.rstrip("bc") in numbers
     ]
     facts = {
         "rounds": given.rounds,

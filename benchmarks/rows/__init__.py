@@ -57,9 +57,21 @@ def _pair(most: float | None, site: str = "one") -> list[Side]:
     return [Side(Spec("direct", site)), Side(Spec(OURS, site), most)]
 
 
-def _growing(kind: str, most: float | None) -> list[Side]:
+def _growing(
+    kind: str, most: float | None, *, keeps: bool = False, variant: str = ""
+) -> list[Side]:
+    kept = ", all kept" if keeps and not variant else ""
     return [
-        Side(Spec(kind, name, note=f"{SITES[name].tenants:,} tenants"), bar)
+        Side(
+            Spec(
+                kind,
+                name,
+                keeps=keeps,
+                note=f"{SITES[name].tenants:,} tenants{kept}",
+                variant=variant,
+            ),
+            bar,
+        )
         for name, bar in (("ten", None), ("thousand", most), ("ten thousand", most))
     ]
 
@@ -78,6 +90,7 @@ ROWS: Sequence[Row] = (
         "random",
         sides=[
             Side(Spec("django-tenants", "thousand", round_trip=0.5 * _MS)),
+            Side(_scattered(variant=BARE.name)),
             Side(_scattered(keeps=True, variant=BARE.name)),
             Side(_scattered(), 0.8),
             Side(_scattered(keeps=True), 0.8),
@@ -121,7 +134,7 @@ ROWS: Sequence[Row] = (
         ".get(pk) round robin, as tenants grow",
         "get",
         visits=300,
-        sides=_growing(OURS, 1.15),
+        sides=_growing(OURS, 1.15) + _growing(OURS, 1.15, keeps=True)[1:],
     ),
     Latency(
         "12b",
@@ -129,6 +142,13 @@ ROWS: Sequence[Row] = (
         "get",
         visits=300,
         sides=_growing("psycopg", None),
+    ),
+    Latency(
+        "12c",
+        "the same, ours with a bare server, all kept",
+        "get",
+        visits=300,
+        sides=_growing(OURS, None, keeps=True, variant=BARE.name),
     ),
     Start("13", "process start: import and first query", 150.0, sides=_pair(None)),
 )
