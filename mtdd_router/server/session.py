@@ -23,6 +23,7 @@ from mtdd_router.server.dispatch import (
     send_at_once,
 )
 from mtdd_router.server.examination import LONG_BYTES, examine, examined, is_long
+from mtdd_router.server.failures import lost_connection, no_connection, not_switched
 from mtdd_router.server.leftovers import Leftovers
 from mtdd_router.server.logs import get_logger, log_session_statement
 from mtdd_router.server.outcomes import SessionOutcome
@@ -32,9 +33,7 @@ from mtdd_router.server.read_only import refusal_of
 from mtdd_router.server.statements import ORDINARY, Statement, look
 from mtdd_router.server.targets import Refused, Resolved, Targets, error
 from mtdd_router.wire import frontend
-from mtdd_router.wire.backend import ready_for_query
 from mtdd_router.wire.begin import is_begin
-from mtdd_router.wire.reasons import LOST
 
 __all__ = ["Done", "Session"]
 
@@ -188,7 +187,9 @@ class Session:
             held = self._backend is not None
             await write(pb.SessionResponse(complete=True, error=exc.error, pinned=held))
         except SwitchFailed as exc:
-            await self._not_switched(exc, write)
+            self._outcome.outcome = service_pb.OUTCOME_FAILED
+            self._discard_backend()
+            await write(not_switched(exc, self._resolved))
         except ConnectionLost as exc:
             await self._lost(exc, request, write)
         except Exception:
@@ -393,15 +394,8 @@ class Session:
             limit = min(limit, timeout_ms / 1000)
         try:
             return await self._pool.acquire(resolved.profile, limit)
-        except PoolExhausted as exc:
-            message = (
-                f"No backend connection for {_name(resolved)}: {exc}. "
-                "Try again, or give the shard a larger pool."
-            )
-            raise Refused(error(pb.REASON_OVERLOADED, message)) from exc
-        except DatabaseUnavailable as exc:
-            message = f"PostgreSQL cannot be reached for {_name(resolved)}: {exc}"
-            raise Refused(error(pb.REASON_DATABASE_UNAVAILABLE, message)) from exc
+        except (PoolExhausted, DatabaseUnavailable) as exc:
+            raise no_connection(exc, resolved) from exc
 
     async def _answer(
         self, backend: Backend, resolved: Resolved, statement: Statement, write: Write
@@ -498,36 +492,17 @@ class Session:
         task = self._loop.create_task(self.cancel(serial))
         self._pool.keep(task)
 
-    async def _not_switched(self, exc: SwitchFailed, write: Write) -> None:
-        self._outcome.outcome = service_pb.OUTCOME_FAILED
-        self._discard_backend()
-        if exc.cancelled:
-            # The statement has not run, as if it had been cancelled a moment later.
-            messages = exc.cancelled + ready_for_query(b"I")
-            await write(pb.SessionResponse(messages=messages, complete=True))
-            return
-        name = _name(self._resolved) if self._resolved else "the session"
-        refusal = error(pb.REASON_INTERNAL, f"Cannot switch to {name}: {exc}")
-        await write(pb.SessionResponse(complete=True, error=refusal))
-
     async def _lost(self, exc: ConnectionLost, request: pb.SessionRequest, write: Write) -> None:
         backend, self._backend = self._backend, None
-        # A transaction that was to end with its last write did not, before COMMIT was sent.
-        executed = not request.commit or backend is None or backend.committing
         self._leftovers.clear()
         self._copying = False
+        last_words = backend.last_words if backend is not None else b""
+        # A transaction that was to end with its last write did not, before COMMIT was sent.
+        executed = not request.commit or backend is None or backend.committing
         if backend is not None:
             self._pool.discard(backend)
         self._outcome.outcome = service_pb.OUTCOME_UNSPECIFIED
-        name = _name(self._resolved) if self._resolved else "the session"
-        message = f"{LOST}: the backend connection of {name} broke: {exc}"
-        await write(
-            pb.SessionResponse(
-                messages=backend.last_words if backend is not None else b"",
-                complete=True,
-                error=error(pb.REASON_CONNECTION_LOST, message, executed=executed),
-            )
-        )
+        await write(lost_connection(exc, self._resolved, last_words=last_words, executed=executed))
 
     async def _settle(self, backend: Backend) -> None:
         """The client is gone while a request runs: cancel it, and note what became of it."""
@@ -546,9 +521,3 @@ class Session:
             self._outcome.outcome = self._became_of(backend)
         finally:
             self._pool.discard(backend)
-
-
-def _name(resolved: Resolved) -> str:
-    if resolved.tenant:
-        return f"tenant {resolved.tenant!r}"
-    return f"database {resolved.profile.database!r}"
