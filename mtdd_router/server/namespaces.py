@@ -15,11 +15,13 @@ from uuid import UUID
 import psycopg
 from psycopg import errors as pg_errors
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from mtdd_router.server.control import AsyncConnection, clean, fetch_value
 from mtdd_router.server.identifiers import check_identifier, mark
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.postgres.startup import ConnectFailed
+from mtdd_router.server.preexisting import PREEXISTING, Preexisting
 from mtdd_router.server.retired_roles import MANY_TENANTS, RetiredRoles, retiring
 from mtdd_router.server.script_parts import (
     Home,
@@ -58,6 +60,7 @@ SELECT (SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '')
   LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = %(schema)s
   LEFT JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner
 """
+_PREEXISTING: Final = "SELECT " + PREEXISTING.format(role="{role}", schema="{schema}")
 
 
 class Namespaces:
@@ -129,11 +132,11 @@ class Namespaces:
     async def _create_schema(self, placement: Placement, part: ScriptPart | None) -> Placement:
         try:
             async with self.transaction(first=placing(placement)) as rows:
-                stored = await self._placed(placement, rows)
+                stored, there = await self._placed(placement, rows)
                 # A repeated call finds both; an active tenant that lost its schema
                 # must not silently get an empty one.
                 if stored.state is TenantState.CREATING or stored.epoch == placement.epoch:
-                    await self._make_schema(stored, part)
+                    await self._make_schema(stored, there, part)
         except SchemaDiffers:
             await self._clean_behind(part)
             raise
@@ -156,10 +159,15 @@ class Namespaces:
         if part is not None and leaves_state(part):
             await clean(self.connection)
 
-    async def _placed(self, placement: Placement, rows: _Rows) -> Placement:
-        """Return the placement of the *rows* that `placing` gave, or the one that is there."""
+    async def _placed(self, placement: Placement, rows: _Rows) -> tuple[Placement, Preexisting]:
+        """Return the placement of the *rows* that `placing` gave, or the one that is there.
+
+        With it comes what there is of what it names.
+        """
         if rows:
-            return placement_from_row(rows[0])
+            *columns, comment, may_switch, may_connect, retired, owner = rows[0]
+            there = Preexisting(comment, may_switch, may_connect, retired, owner)
+            return placement_from_row(tuple(columns)), there
         stored = await self.find(placement.tenant)
         if stored is None:
             raise AlreadyExists(
@@ -176,7 +184,15 @@ class Namespaces:
             raise NotPossible(
                 f"Tenant {placement.tenant!r} is being deleted; finish that before making it anew."
             )
-        return stored
+        return stored, await self._there(stored)
+
+    async def _there(self, placement: Placement) -> Preexisting:
+        cursor = await self.connection.execute(
+            sql.SQL(_PREEXISTING).format(role=placement.role, schema=placement.namespace)
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        return Preexisting(*row)
 
     async def find(self, tenant: str, *, lock: bool = False) -> Placement | None:
         """Return the stored placement of *tenant*."""
@@ -188,17 +204,18 @@ class Namespaces:
         row = await cursor.fetchone()
         return None if row is None else placement_from_row(row)
 
-    async def _make_schema(self, placement: Placement, part: ScriptPart | None) -> None:
-        """Make role and schema of a placement, as far as they are not there."""
-        statements = await self._roles.making(placement.role, placement.isolation)
-        owner = await self._schema_owner(placement.namespace)
-        if owner is not None:
-            await self._run_all(statements)
-            if owner != placement.role:
+    async def _make_schema(
+        self, placement: Placement, there: Preexisting, part: ScriptPart | None
+    ) -> None:
+        """Make role and schema of a placement, as far as they are not *there*, and commit."""
+        statements = await self._roles.making(placement.role, placement.isolation, there)
+        if there.owner is not None:
+            if there.owner != placement.role:
                 raise AlreadyExists(
-                    f"Schema {placement.namespace!r} exists and belongs to role {owner!r}; "
+                    f"Schema {placement.namespace!r} exists and belongs to role {there.owner!r}; "
                     "give the tenant another namespace."
                 )
+            await self._run_all([*statements, sql.SQL("COMMIT")])
             return
         schema, role = sql.Identifier(placement.namespace), sql.Identifier(placement.role)
         statements += [
@@ -207,7 +224,7 @@ class Namespaces:
             sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, self.mark),
         ]
         if part is None:
-            await self._run_all([*statements, sql.SQL("SET LOCAL ROLE NONE")])
+            await self._run_all([*statements, sql.SQL("COMMIT")])
             return
         home = Home.of(placement, self._extension_schema)
         before = sql.SQL("; ").join([*statements, sql.SQL(home.enter)])
@@ -225,10 +242,10 @@ class Namespaces:
         async with self._databases.alone_with(placement.namespace):
             creating = replace(placement, state=TenantState.CREATING)
             async with self.transaction(first=placing(creating)) as rows:
-                stored = await self._placed(creating, rows)
+                stored, there = await self._placed(creating, rows)
                 if stored.state is not TenantState.CREATING:
                     return stored
-                await self._roles.make(stored.role, stored.isolation)
+                await self._roles.make(stored.role, stored.isolation, there)
             await self._databases.make(stored)
             return await self._finish_database(placement, stored)
 
@@ -312,15 +329,6 @@ class Namespaces:
             await self._run_all(statements)
         return dropped or bool(statements)
 
-    async def _schema_owner(self, name: str) -> str | None:
-        value: str | None = await fetch_value(
-            self.connection,
-            "SELECT pg_catalog.pg_get_userbyid(nspowner)::text FROM pg_catalog.pg_namespace"
-            " WHERE nspname = %s",
-            name,
-        )
-        return value
-
     async def _drop_statements(
         self, schema: str | None, role: str, *, may_retire: bool = False
     ) -> list[sql.Composable]:
@@ -367,7 +375,7 @@ class Namespaces:
     ) -> AsyncIterator[_Rows]:
         """Open a transaction that does not wait long for locks, and yield the rows of *first*.
 
-        That statement takes no round trip of its own.
+        That statement takes no round trip of its own. The block may commit with its last one.
         """
         with _in_use(who):
             try:
@@ -377,7 +385,8 @@ class Namespaces:
                 with suppress(psycopg.Error):
                     await self.connection.execute("ROLLBACK")
                 raise
-            await self.connection.execute("COMMIT")
+            if self.connection.info.transaction_status is not TransactionStatus.IDLE:
+                await self.connection.execute("COMMIT")
 
     async def _begin(self, first: sql.Composable | None) -> _Rows:
         if first is None:

@@ -1,4 +1,4 @@
-"""Running a part of a script in an open transaction, as a tenant."""
+"""Running a part of a script, as a tenant, and committing it."""
 
 import functools
 from dataclasses import dataclass
@@ -65,7 +65,9 @@ def leaves_state(part: ScriptPart) -> bool:
 
 
 async def run_part(connection: AsyncConnection, home: Home, part: ScriptPart, before: str) -> None:
-    """Run an atomic part in the open transaction, and go on as the server.
+    """Run an atomic part in the open transaction, and commit.
+
+    Where nothing is to be looked at before that, one round trip does it all.
 
     Args:
         connection: in a transaction, or *before* begins one.
@@ -74,18 +76,20 @@ async def run_part(connection: AsyncConnection, home: Home, part: ScriptPart, be
         before: statements of the server's own, and what enters the tenant's home.
 
     Raises:
-        SchemaDiffers: if it did not lead to the fingerprint of *part*.
+        SchemaDiffers: if it did not lead to the fingerprint of *part*; the transaction is open.
     """
-    body = ";\n".join((before, *part.statements, _LEAVE))
+    body = ";\n".join((before, *part.statements))
     if not part.fingerprint:
-        await connection.execute(body.encode())
+        # The end of the transaction leaves home, too.
+        await connection.execute(f"{body};\nCOMMIT".encode())
         return
     wanted = fingerprints_query([home.schema], [home.role], on_shard=home.on_shard)
-    rows = await last_rows(connection, f"{body};\n{wanted}")
+    rows = await last_rows(connection, f"{body};\n{_LEAVE};\n{wanted}")
     if rows != [(home.schema, part.fingerprint)]:
         raise SchemaDiffers(
             "The script would not have led to the schema that it is known to lead to."
         )
+    await connection.execute(b"COMMIT")
 
 
 async def last_rows(connection: AsyncConnection, statements: str) -> list[tuple[Any, ...]]:

@@ -139,7 +139,6 @@ class _Runner:
                     )
                 before = ""
             await run_part(connection, self._home, part, before)
-            await connection.execute(b"COMMIT")
         except BaseException:
             if not connection.broken:
                 await connection.execute(b"ROLLBACK")

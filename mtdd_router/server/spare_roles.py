@@ -21,6 +21,7 @@ from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection
 from mtdd_router.server.placements import PLACEMENT_COLUMNS
+from mtdd_router.server.preexisting import PREEXISTING
 from mtdd_router.server.tenant_roles import TenantRoles
 from mtdd_router.types import Isolation, Placement
 
@@ -55,7 +56,8 @@ placed AS (
 given AS (
     DELETE FROM mtdd.spare_role USING placed WHERE spare_role.role = placed.role
 )
-SELECT * FROM placed
+SELECT placed.*, {PREEXISTING.format(role="placed.role", schema="placed.namespace")}
+  FROM placed
 """
 _COUNT: Final = """
 SELECT (SELECT count(*) FROM mtdd.spare_role WHERE login = %s),
@@ -84,8 +86,8 @@ def batch_size(tenants: int) -> int:
 def placing(placement: Placement) -> sql.Composable:
     """Return what inserts the placement, with a spare role instead of its own if there is one.
 
-    It returns the row of PLACEMENT_COLUMNS that is stored then, or none if what must be unique
-    is taken.
+    It returns the row of PLACEMENT_COLUMNS that is stored then, with those of PREEXISTING for
+    what it names, or none if what must be unique is taken.
     """
     return sql.SQL(_PLACING).format(
         login=_logs_in(placement.isolation),

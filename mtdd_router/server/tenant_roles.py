@@ -13,6 +13,7 @@ from typing import Final
 from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection
+from mtdd_router.server.preexisting import Preexisting
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.types import Isolation
 
@@ -62,23 +63,29 @@ class TenantRoles:
         self._mark = mark
         self._logins = logins
 
-    async def making(self, role: str, isolation: Isolation) -> list[sql.Composable]:
+    async def making(
+        self, role: str, isolation: Isolation, there: Preexisting
+    ) -> list[sql.Composable]:
         """Return what makes the role if it is not there, and lets the login role switch to it.
+
+        Args:
+            role: its name.
+            isolation: of the tenant that has it.
+            there: what there is of it.
 
         Raises:
             AlreadyExists: if it is not the shard's own.
             NotPossible: if it could log in elsewhere.
         """
         strict = isolation is Isolation.STRICT
-        comment, may_switch, may_connect, retired = await self._facts(role)
+        may_switch = there.may_switch
         statements: list[sql.Composable] = []
-        if retired:
+        if there.retired:
             statements += self._dropping_retired(role)
             may_switch = None
-        # An outer join with none is no comment either: pg_has_role tells them apart.
         if may_switch is None:
             statements += self._creating(role, isolation)
-        elif comment != self._mark:
+        elif there.comment != self._mark:
             raise AlreadyExists(
                 f"Role {role!r} exists and was not made by this shard server; "
                 "give the tenant another role, or drop that one yourself."
@@ -86,13 +93,13 @@ class TenantRoles:
         # The login role switches to it, but should not have its rights without switching.
         if not may_switch:
             statements.append(self._granting(role, sql.SQL("CURRENT_USER")))
-        if strict and not (await self._is_let_in() if may_connect is None else may_connect):
+        if strict and not await self._may_connect(there):
             statements += self._letting_in([role])
         return statements
 
-    async def make(self, role: str, isolation: Isolation) -> None:
+    async def make(self, role: str, isolation: Isolation, there: Preexisting) -> None:
         """Make the role, as `making` says."""
-        await self._run_all(await self.making(role, isolation))
+        await self._run_all(await self.making(role, isolation, there))
 
     async def make_batch(self, names: list[str], isolation: Isolation, maker: str) -> None:
         """Make new roles, as `making` says, in the open transaction.
@@ -209,23 +216,9 @@ class TenantRoles:
             sql.SQL("DELETE FROM mtdd.retired_role WHERE role = {}").format(role),
         ]
 
-    async def _facts(self, role: str) -> tuple[str, bool | None, bool | None, bool]:
-        """Return the role's comment, whether the login role may switch to it, whether it
-        may connect, both None if there is no such role; and whether it is retired.
-        """
-        cursor = await self._connection.execute(
-            "SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''),"
-            " pg_catalog.pg_has_role(r.oid, %s) OR l.rolsuper AND r.oid IS NOT NULL,"
-            " pg_catalog.has_database_privilege(r.oid, current_database(), 'CONNECT'),"
-            " r.oid IS NOT NULL AND EXISTS (SELECT FROM mtdd.retired_role WHERE role = r.rolname)"
-            " FROM pg_catalog.pg_roles l LEFT JOIN pg_catalog.pg_roles r ON r.rolname = %s"
-            " WHERE l.rolname = current_user",
-            ["SET" if self._grants_have_options else "MEMBER", role],
-            prepare=True,
-        )
-        row = await cursor.fetchone()
-        assert row is not None
-        return row[0], row[1], row[2], row[3]
+    async def _may_connect(self, there: Preexisting) -> bool:
+        """Whether the role may connect to the shard's own database, or might if it were there."""
+        return await self._is_let_in() if there.may_connect is None else there.may_connect
 
     async def _comment(self, role: str) -> str | None:
         """Return the comment of *role*, empty if it has none, None if there is no such role."""

@@ -132,6 +132,27 @@ def test_the_connection_is_kept_between_calls_and_made_anew_when_postgresql_ends
     assert backend() != first
 
 
+def test_what_only_the_commit_refuses_is_not_made(
+    admin: ShardAdmin,
+    new_placement: NewPlacement,
+    three: list[str],
+    postgres: psycopg.Connection[Any],
+) -> None:
+    refers = (
+        "CREATE TABLE part (item bigint REFERENCES item DEFERRABLE INITIALLY DEFERRED)",
+        "INSERT INTO part VALUES (1)",
+    )
+    outcomes = admin.run_script(three, [ScriptPart(refers)])
+    assert ["foreign key" in outcome.failure for outcome in outcomes] == [True] * 3
+    placement = new_placement("jkl")
+    assert not admin.create_filled(placement, ScriptPart((TABLE, *refers)))
+    assert not admin.placements("jkl", orphans=True).placements
+    role = postgres.execute("SELECT to_regrole(%s)", [placement.role]).fetchone()
+    assert role == (None,)
+    # The connection that met it is of use.
+    assert admin.create_filled(placement, ScriptPart((TABLE,))) == placement
+
+
 def test_rows_and_a_dropped_column_change_no_fingerprint(
     admin: ShardAdmin, three: list[str]
 ) -> None:
