@@ -2,11 +2,14 @@
 
 Recipes are kept by this process, for each shard and isolation; one that has none yet
 tries that of another. A recipe that is one script makes a tenant with its schema, in one
-call. Invariant: a tenant that does not become what Django made of the first is rolled
-back, and left to Django; of tenants made with their schema, the first in each minute on
-each shard is compared, for what could make a difference there is the shard's, not theirs.
+call, condensed first (``condensing``), and as it was recorded where that leads elsewhere.
+Invariant: a tenant that does not become what Django made of the first is rolled back, and
+left to Django. Of tenants made with their schema, the first by each script on each shard is
+compared, and then the first in each minute: what could make a difference there is the
+shard's, not theirs.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,10 +21,11 @@ from django.core.signals import setting_changed
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.errors import ShardUnreachable
-from mtdd_router.types import Isolation, Placement
+from mtdd_router.types import Isolation, Placement, ScriptPart
 from tenants.models import Tenant
 from tenants.services.agreement import adopt_role
 from tenants.services.migrating.batches import Limits, apply_to_new
+from tenants.services.migrating.condensing import condensed
 from tenants.services.migrating.planning import NEWEST
 from tenants.services.migrating.recipes import Recipe
 from tenants.services.migrating.signals import number_of_receivers
@@ -31,6 +35,8 @@ __all__ = ["NotBegun", "beginning", "make_newcomer"]
 
 _Key = tuple[object, str]
 _COMPARED_SECONDS: Final = 60.0
+
+logger = logging.getLogger("tenants.migrating")
 
 
 class NotBegun(ShardUnreachable):
@@ -43,7 +49,10 @@ class _Recipes:
     def __init__(self) -> None:
         # None where every tenant is Django's to migrate.
         self._recipes: dict[_Key, Recipe | None] = {}
-        self._compared: dict[_Key, float] = {}
+        # By what script tenants were compared last, and when.
+        self._compared: dict[_Key, tuple[ScriptPart, float]] = {}
+        # Scripts that are not to be condensed: that led elsewhere.
+        self._as_recorded: set[ScriptPart] = set()
         self._receivers = (0, 0)
 
     def find(self, key: _Key) -> Recipe | None:
@@ -64,18 +73,31 @@ class _Recipes:
         self._recipes[key] = recipe if recipe is not None and recipe.replayable else None
         self._receivers = number_of_receivers()
 
-    def is_to_compare(self, key: _Key) -> bool:
-        """Whether the next tenant made by a script is to be compared; then none for a while."""
-        now = monotonic()
-        if self._compared.get(key, -inf) + _COMPARED_SECONDS > now:
-            return False
-        self._compared[key] = now
-        return True
+    def scripts(self, recorded: ScriptPart) -> list[ScriptPart]:
+        """Return those to try for a script that was recorded, in order."""
+        shorter = condensed(recorded)
+        if recorded in self._as_recorded or shorter == recorded:
+            return [recorded]
+        return [shorter, recorded]
+
+    def leave_as_recorded(self, recorded: ScriptPart) -> None:
+        """Condense that script no more."""
+        self._as_recorded.add(recorded)
+
+    def is_to_compare(self, key: _Key, script: ScriptPart) -> bool:
+        """Whether the next tenant made by *script* is to be compared."""
+        last, at = self._compared.get(key, (None, -inf))
+        return last != script or at + _COMPARED_SECONDS <= monotonic()
+
+    def note_compared(self, key: _Key, script: ScriptPart) -> None:
+        """Compare none made by *script* for a while: one has just been what it should."""
+        self._compared[key] = script, monotonic()
 
     def forget(self, **_: object) -> None:
         """Settings have changed, as they do in tests: other apps, other migrations."""
         self._recipes.clear()
         self._compared.clear()
+        self._as_recorded.clear()
 
 
 _known: Final = _Recipes()
@@ -111,12 +133,7 @@ def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bo
     recipe = _known.find(key)
     script = recipe.script if recipe and Isolation(tenant.isolation).has_schema else None
     if script is not None:
-        if not _known.is_to_compare(key):
-            script = replace(script, fingerprint="")
-        with beginning():
-            stored = admin.create_filled(placement, script)
-        if stored is not None:
-            adopt_role(tenant, stored)
+        if _make_filled(tenant, placement, admin, script):
             _known.keep(key, recipe)
             return True
         recipe = None
@@ -130,4 +147,30 @@ def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bo
         run_django(tenant, NEWEST, limits)
     else:
         _known.keep(key, run_django(tenant, NEWEST, limits, for_others=True, new=True))
+    return False
+
+
+def _make_filled(
+    tenant: Tenant, placement: Placement, admin: ShardAdmin, recorded: ScriptPart
+) -> bool:
+    """Make the tenant by one script; return whether that worked out. If not, nothing is there.
+
+    Raises: as `make_newcomer`.
+    """
+    key = (tenant.shard_id, tenant.isolation)
+    scripts = _known.scripts(recorded)
+    for script in scripts:
+        compares = _known.is_to_compare(key, script)
+        with beginning():
+            stored = admin.create_filled(
+                placement, script if compares else replace(script, fingerprint="")
+            )
+        if stored is not None:
+            if compares:
+                _known.note_compared(key, script)
+            if script != scripts[0]:
+                logger.warning("A script of migrations is not condensed: that leads elsewhere.")
+                _known.leave_as_recorded(recorded)
+            adopt_role(tenant, stored)
+            return True
     return False
