@@ -6,6 +6,7 @@ stopped between the two is completed by taking over the shard's.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict, Unpack
 
@@ -63,15 +64,18 @@ def record(tenant: Tenant, **changes: Unpack[Changes]) -> None:
     before = tenant.name
     if "state" in changes:
         changes.update(_entering(tenant, TenantState(changes["state"])))
+    told = _told(tenant, changes)
+    # One statement is a transaction by itself.
+    alone = not told and "name" not in changes
     try:
-        with transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
+        with nullcontext() if alone else transaction.atomic(using=DEFAULT_DB_ALIAS, durable=True):
             updated = Tenant.objects.filter(pk=tenant.pk, epoch=tenant.epoch).update(
                 **changes, updated_at=timezone.now()
             )
             if updated and changes.get("name", before) != before:
                 let_rest(tenant)
-            if updated:
-                _note(tenant, changes)
+            if updated and told:
+                _note(tenant, told)
     except IntegrityError as exc:
         raise TenantAlreadyExists(f"A tenant {changes.get('name')!r} already exists.") from exc
     except Error as exc:
@@ -116,19 +120,23 @@ def record_purging(tenants: Sequence[Tenant]) -> None:
     forget(*names)
 
 
-def _note(tenant: Tenant, changes: Changes) -> None:
-    """Note what an operator would call a change; that a tenant is migrated, runs tell."""
-    told: dict[str, Any] = {
+def _told(tenant: Tenant, changes: Changes) -> dict[str, Any]:
+    """Return what an operator would call a change; that a tenant is migrated, runs tell."""
+    # Its creation was noted when it began.
+    if tenant.state == TenantState.CREATING:
+        return {}
+    return {
         column: value
         for column, value in changes.items()
         if column in _TOLD and value != getattr(tenant, column)
     }
-    # Its creation was noted when it began.
-    if told and tenant.state != TenantState.CREATING:
-        new_name = told.get("name", tenant.name)
-        note("change tenant", tenant=tenant.name, **told)
-        if new_name != tenant.name:
-            note("name tenant", tenant=str(new_name), former=tenant.name)
+
+
+def _note(tenant: Tenant, told: dict[str, Any]) -> None:
+    new_name = told.get("name", tenant.name)
+    note("change tenant", tenant=tenant.name, **told)
+    if new_name != tenant.name:
+        note("name tenant", tenant=str(new_name), former=tenant.name)
 
 
 def purge_date(now: datetime) -> datetime:

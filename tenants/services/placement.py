@@ -1,15 +1,14 @@
 """Where a new tenant goes, and what its namespace is called."""
 
 import secrets
+from collections.abc import Iterable
 from math import inf
 from time import monotonic
-from typing import Final
-
-from django.db.models import Count
+from typing import Any, Final
 
 from mtdd_router.errors import ShardError
 from tenants.errors import NoShardAvailable, ShardRegistryError
-from tenants.models import Shard
+from tenants.models import Shard, Tenant
 from tenants.services.shards import get_shard, identify_as
 
 __all__ = ["choose_shard", "distrust", "new_namespace", "note_placed", "require_shard"]
@@ -21,6 +20,11 @@ _TRUSTED_SECONDS: Final = 5.0
 _answered: Final[dict[tuple[int, str], float]] = {}
 # With fewer tenants counting them takes no longer than a statement.
 _FEW_TENANTS: Final = 1000
+# Each new tenant asks this; as a queryset it takes twice as long to become SQL and rows.
+_COUNTED: Final = (
+    f'SELECT s.*, (SELECT COUNT(*) FROM "{Tenant._meta.db_table}" t WHERE t.shard_id = s.id)'
+    f' AS tenants_there FROM "{Shard._meta.db_table}" s'
+)
 # For so many seconds more are not counted again, but those that were placed added.
 _COUNTED_SECONDS: Final = 5.0
 
@@ -36,7 +40,7 @@ class _Loads:
         """Return all shards, with how many tenants each has."""
         if self._counted_at + _COUNTED_SECONDS > monotonic():
             return [(shard, self._counts.get(shard.pk, 0)) for shard in Shard.objects.all()]
-        shards = Shard.objects.annotate(tenants_there=Count("tenants"))
+        shards: Iterable[Any] = Shard.objects.raw(_COUNTED)
         counted: list[tuple[Shard, int]] = [(shard, shard.tenants_there) for shard in shards]
         if sum(count for _, count in counted) > _FEW_TENANTS:
             self._counts = {shard.pk: count for shard, count in counted}

@@ -5,8 +5,9 @@ the name; while it counts, nobody else is given the name.
 """
 
 from datetime import timedelta
+from typing import Final
 
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.utils import timezone
 
 from mtdd_router.errors import TenantDoesNotExist
@@ -19,6 +20,12 @@ from tenants.services.locks import tenant_lock
 from tenants.services.resting import require_rested
 
 __all__ = ["drop_redirect", "keep_name", "require_free_name"]
+
+# Each new tenant asks this; three querysets take three times as long to become SQL.
+_KNOWN: Final = "SELECT " + " OR ".join(
+    f'EXISTS (SELECT FROM "{model._meta.db_table}" WHERE name = %(name)s)'
+    for model in (Tenant, RestingName, TenantRedirect)
+)
 
 
 def require_free_name(name: str, tenant: Tenant | None = None) -> None:
@@ -47,11 +54,9 @@ def require_free_name(name: str, tenant: Tenant | None = None) -> None:
 
 def _is_known(name: str) -> bool:
     """Whether the name is, or was, some tenant's."""
-    found = [
-        model.objects.filter(name=name).order_by().values_list("name")
-        for model in (Tenant, RestingName, TenantRedirect)
-    ]
-    return bool(found[0].union(*found[1:], all=True))
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute(_KNOWN, {"name": name})
+        return bool(cursor.fetchone()[0])
 
 
 def keep_name(tenant: Tenant, seconds: float) -> None:

@@ -59,9 +59,13 @@ def test_what_costs_users_time_takes_few_calls(registered_shards, monkeypatch):
         return call(self, method, *arguments)
 
     monkeypatch.setattr(ShardAdmin, "_call", counted)
-    services.create_tenant("second", shard="shard1")
+    with CaptureQueriesContext(connections["default"]) as queries:
+        services.create_tenant("second", shard="shard1")
     # All that Django's migrations do is one script.
     assert calls == ["CreateNamespace"]
+    words = [query["sql"].split()[0] for query in queries]
+    # Is the name free, which shard, the row and who made it, and that it is there.
+    assert words == ["SELECT", "SELECT", "BEGIN", "INSERT", "INSERT", "COMMIT", "UPDATE"]
     calls.clear()
     services.delete_tenant("second")
     assert calls == ["UpdatePlacement"]
