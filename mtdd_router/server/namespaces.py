@@ -42,6 +42,11 @@ _Rows = list[tuple[Any, ...]]
 
 _LOCK_TIMEOUT: Final = 5.0
 _BEGIN: Final = f"BEGIN; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'"
+# What is new is empty: to plan whether its indexes are better made by several processes, and each
+# of the first checks of a foreign key by itself, takes a twentieth of a script's time.
+_FOR_NEW_TABLES: Final = (
+    "SET LOCAL max_parallel_maintenance_workers = 0; SET LOCAL plan_cache_mode = force_generic_plan"
+)
 # What there is of a schema and a role, whether the role has rights to this database, and
 # whether the shard has many tenants. The mark of the schema's owner counts as well: a tenant
 # may change the comments of what it owns.
@@ -227,7 +232,7 @@ class Namespaces:
             await self._run_all([*statements, sql.SQL("COMMIT")])
             return
         home = Home.of(placement, self._extension_schema)
-        before = sql.SQL("; ").join([*statements, sql.SQL(home.enter)])
+        before = sql.SQL("; ").join([sql.SQL(_FOR_NEW_TABLES), *statements, sql.SQL(home.enter)])
         try:
             await run_part(self.connection, home, part, before.as_string())
         except psycopg.Error as exc:

@@ -273,7 +273,9 @@ def record_migrations(
     executor.look()
     after = _final_apps(state)
     tells_after = send_post_migrate(connection.alias, plan, after)
-    permissions = [] if tells_after else permission_statements(connection.alias, after)
+    permissions = []
+    if not tells_after:
+        permissions = permission_statements(connection.alias, after, new=new)
     end = None
     if for_others:
         end = admin.inspect_schemas([connection.alias], SchemaDetail.FACTS)[connection.alias]

@@ -81,8 +81,15 @@ def _send(signal: Signal, using: str, plan: Plan, state_apps: Apps) -> bool:
     return not called <= _KNOWN
 
 
-def permission_statements(using: str, state_apps: Apps) -> list[str]:
-    """Return the SQL that makes missing content types and permissions of the models there."""
+def permission_statements(using: str, state_apps: Apps, *, new: bool = False) -> list[str]:
+    """Return the SQL that makes missing content types and permissions of the models there.
+
+    Args:
+        using: the tenant's alias.
+        state_apps: the models.
+        new: whether few or none can be there: then PostgreSQL need not look for them first. What
+            is there all the same costs a number that no row will have.
+    """
     try:
         content_type = state_apps.get_model("contenttypes", "ContentType")
     except LookupError:
@@ -104,13 +111,22 @@ def permission_statements(using: str, state_apps: Apps) -> list[str]:
         ]
     if not types:
         return []
-    statements = [_INSERT_TYPES.format(values=_values(types))]
+    statements = [
+        _INSERT_TYPES.format(
+            values=_values(types), where=_UNLESS_IN_THE_WAY if new else _UNLESS_TYPE_IS_THERE
+        )
+    ]
     try:
         permission = state_apps.get_model("auth", "Permission")
     except LookupError:
         return [statement.as_string() for statement in statements]
     if permissions and router.allow_migrate_model(using, permission):
-        statements.append(_INSERT_PERMISSIONS.format(values=_values(permissions)))
+        statements.append(
+            _INSERT_PERMISSIONS.format(
+                values=_values(permissions),
+                where=_UNLESS_IN_THE_WAY if new else _UNLESS_PERMISSION_IS_THERE,
+            )
+        )
     return [statement.as_string() for statement in statements]
 
 
@@ -133,15 +149,21 @@ def _values(rows: Iterable[tuple[str, ...]]) -> sql.Composed:
 
 _INSERT_TYPES: Final = sql.SQL(
     "INSERT INTO django_content_type (app_label, model)"
-    " SELECT app_label, model FROM (VALUES {values}) AS wanted (app_label, model)"
-    " WHERE NOT EXISTS (SELECT FROM django_content_type AS t"
+    " SELECT app_label, model FROM (VALUES {values}) AS wanted (app_label, model) {where}"
+)
+_UNLESS_TYPE_IS_THERE: Final = sql.SQL(
+    "WHERE NOT EXISTS (SELECT FROM django_content_type AS t"
     " WHERE t.app_label = wanted.app_label AND t.model = wanted.model)"
 )
 _INSERT_PERMISSIONS: Final = sql.SQL(
     "INSERT INTO auth_permission (name, content_type_id, codename)"
     " SELECT wanted.name, t.id, wanted.codename"
     " FROM (VALUES {values}) AS wanted (app_label, model, codename, name)"
-    " JOIN django_content_type AS t USING (app_label, model)"
-    " WHERE NOT EXISTS (SELECT FROM auth_permission AS p"
+    " JOIN django_content_type AS t USING (app_label, model) {where}"
+)
+_UNLESS_PERMISSION_IS_THERE: Final = sql.SQL(
+    "WHERE NOT EXISTS (SELECT FROM auth_permission AS p"
     " WHERE p.content_type_id = t.id AND p.codename = wanted.codename)"
 )
+# Both tables have a unique constraint for that.
+_UNLESS_IN_THE_WAY: Final = sql.SQL("ON CONFLICT DO NOTHING")

@@ -1,8 +1,12 @@
 """Scripts of new tenants without their detours: what is merged, and that nothing differs by it."""
 
 import pytest
+from django.apps import apps
+from django.contrib.auth.models import Permission
+from django.core.management.sql import emit_post_migrate_signal
 
 from mtdd_router.client.admin import ShardAdmin
+from mtdd_router.context import maintenance
 from mtdd_router.types import Isolation, Placement, SchemaDetail, ScriptPart, TenantState
 from tenants import services
 from tenants.models import Tenant
@@ -237,6 +241,27 @@ def test_the_first_tenant_by_a_script_is_compared_on_each_shard(settings, sent, 
     assert len(shorter) == 1
     assert shorter.pop() < recorded_length()
     assert len({str(each) for each in facts(*"abcde")}) == 1
+
+
+def test_a_script_makes_the_content_types_and_permissions_that_django_makes(
+    settings, sent, tenant_factory
+):
+    install(settings, "tests.apps.history")
+    for name in ("django", "script"):
+        tenant_factory(name, shard="shard1")
+    assert sent[-1][-1]
+    by_django, by_script = map(permissions, ("django", "script"))
+    assert ("history", "book", "add_book", "Can add book") in by_django
+    assert by_script == by_django
+    with maintenance():
+        emit_post_migrate_signal(0, False, "script", apps=apps, plan=[])
+    assert permissions("script") == by_django
+
+
+def permissions(tenant):
+    rows = Permission.objects.using(tenant).order_by("content_type__app_label", "codename")
+    of = "content_type__"
+    return list(rows.values_list(f"{of}app_label", f"{of}model", "codename", "name"))
 
 
 def test_a_condensed_script_that_leads_elsewhere_is_not_used(
