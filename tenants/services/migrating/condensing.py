@@ -31,16 +31,14 @@ _REFERENCES: Final = (
     rf"REFERENCES (?P<other>{_NAME}) ?{_COLUMNS}(?: ON DELETE [A-Z ]+?)?{_DEFERRABLE}"
 )
 
-# Neither of them is sure to end where it seems to.
-_OPAQUE: Final = re.compile(r"--|/\*|\$|\\")
+# What has one of these may be more than one statement, or not end where it seems to.
+_OPAQUE: Final = re.compile(r";|--|/\*|\$|\\")
+# Django lets it follow a column that refers to another table.
+_CHECKED: Final = re.compile(rf"; (?P<checked>SET CONSTRAINTS {_NAME} IMMEDIATE)\Z")
 _TOKEN: Final = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|[(),]|[^'"(),]+""")
 
 _CREATE_TABLE: Final = re.compile(rf"CREATE TABLE (?P<table>{_NAME}) \((?P<items>.*)\)", re.DOTALL)
-_ALTER_TABLE: Final = re.compile(
-    rf"ALTER TABLE (?P<table>{_NAME}) (?P<actions>.*?)"
-    rf"(?:; (?P<checked>SET CONSTRAINTS {_NAME} IMMEDIATE))?",
-    re.DOTALL,
-)
+_ALTER_TABLE: Final = re.compile(rf"ALTER TABLE (?P<table>{_NAME}) (?P<actions>.*)", re.DOTALL)
 # They may stay where they are, while what follows them is merged with what precedes them.
 _IN_PLACE: Final = re.compile(
     rf"CREATE INDEX {_NAME} ON {_NAME}(?: USING [a-z]+)? \(.*\)"
@@ -129,8 +127,11 @@ class _Script:
 
     def add(self, statement: str) -> None:
         """Add a statement at the end, or merge it."""
+        checked = _CHECKED.search(statement)
         try:
-            self._add(statement)
+            self._add(statement[: checked.start()] if checked else statement)
+            if checked:
+                self._statements.append(checked["checked"])
         except _Unknown:
             self._statements.append(statement)
             self._tables.clear()
@@ -143,8 +144,6 @@ class _Script:
             self._create(match["table"], match["items"])
         elif match := _ALTER_TABLE.fullmatch(statement):
             self._alter(match["table"], match["actions"])
-            if match["checked"]:
-                self._statements.append(match["checked"])
         elif _IN_PLACE.fullmatch(statement):
             self._statements.append(statement)
             self._in_place.append(statement)

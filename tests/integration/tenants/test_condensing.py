@@ -122,6 +122,11 @@ MERGED = {
 }
 KEPT = {
     "what meets rows": [AUTHOR, ROW, 'ALTER TABLE "author" ADD COLUMN "born" integer NULL'],
+    "what meets rows behind an index": [
+        AUTHOR,
+        'CREATE INDEX "author_name" ON "author" ("name"); INSERT INTO "author" VALUES (1, (2))',
+        'ALTER TABLE "author" ADD COLUMN "born" integer DEFAULT 7 NULL',
+    ],
     "what follows something unknown": [
         BOOK,
         'ALTER TABLE "book" RENAME COLUMN "title" TO "name"',
