@@ -113,7 +113,7 @@ def permission_statements(using: str, state_apps: Apps, *, new: bool = False) ->
         return []
     statements = [
         _INSERT_TYPES.format(
-            values=_values(types), where=_UNLESS_IN_THE_WAY if new else _UNLESS_TYPE_IS_THERE
+            rows=_rows(types), where=_UNLESS_IN_THE_WAY if new else _UNLESS_TYPE_IS_THERE
         )
     ]
     try:
@@ -123,7 +123,7 @@ def permission_statements(using: str, state_apps: Apps, *, new: bool = False) ->
     if permissions and router.allow_migrate_model(using, permission):
         statements.append(
             _INSERT_PERMISSIONS.format(
-                values=_values(permissions),
+                rows=_rows(permissions),
                 where=_UNLESS_IN_THE_WAY if new else _UNLESS_PERMISSION_IS_THERE,
             )
         )
@@ -141,15 +141,16 @@ def _models(state_apps: Apps) -> Iterable[Any]:
             continue
 
 
-def _values(rows: Iterable[tuple[str, ...]]) -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, map(str, row)))) for row in rows
-    )
+def _rows(rows: Iterable[tuple[str, ...]]) -> sql.Composed:
+    """Return *rows* as an array for each column: PostgreSQL reads these faster than VALUES."""
+    columns = ([str(value) for value in column] for column in zip(*rows, strict=True))
+    arrays = (sql.SQL("{}::text[]").format(column) for column in columns)
+    return sql.SQL("unnest({})").format(sql.SQL(", ").join(arrays))
 
 
 _INSERT_TYPES: Final = sql.SQL(
     "INSERT INTO django_content_type (app_label, model)"
-    " SELECT app_label, model FROM (VALUES {values}) AS wanted (app_label, model) {where}"
+    " SELECT app_label, model FROM {rows} AS wanted (app_label, model) {where}"
 )
 _UNLESS_TYPE_IS_THERE: Final = sql.SQL(
     "WHERE NOT EXISTS (SELECT FROM django_content_type AS t"
@@ -158,7 +159,7 @@ _UNLESS_TYPE_IS_THERE: Final = sql.SQL(
 _INSERT_PERMISSIONS: Final = sql.SQL(
     "INSERT INTO auth_permission (name, content_type_id, codename)"
     " SELECT wanted.name, t.id, wanted.codename"
-    " FROM (VALUES {values}) AS wanted (app_label, model, codename, name)"
+    " FROM {rows} AS wanted (app_label, model, codename, name)"
     " JOIN django_content_type AS t USING (app_label, model) {where}"
 )
 _UNLESS_PERMISSION_IS_THERE: Final = sql.SQL(
