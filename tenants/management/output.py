@@ -85,6 +85,10 @@ class Output:
         if self._as_json:
             return
         terminal = self._stream.isatty()
+        if not terminal and all(isinstance(part, Text) for part in what):
+            # There is nothing to lay out, and a command may print thousands of lines.
+            self._stream.write(" ".join(map(str, what)).rstrip("\n"))
+            return
         buffer = io.StringIO()
         console = Console(
             file=buffer,

@@ -37,6 +37,16 @@ def test_people_see_text_and_programs_one_json_document():
             assert got.strip() == "a table"
 
 
+def test_a_line_is_the_same_in_a_file_as_on_a_terminal_without_its_styles():
+    line = styled("migrated").append(r" [abc] (one): \[x] 1 migration in 0.50 s" + " more" * 50)
+    stream, output = _printed(color=False)
+    output.text(line, line)
+    terminal = Stream(terminal=True)
+    Output(terminal, color=False).text(line, line)
+    assert stream.getvalue() == f"{line.plain} {line.plain}"
+    assert terminal.getvalue().split() == stream.getvalue().split()
+
+
 def test_an_error_is_json_if_nothing_was_printed():
     stream, output = _printed(as_json=True)
     output.error(LookupError("no such thing"))
