@@ -131,7 +131,7 @@ _SCRIPTS: Final = (
     CREATE TABLE mtdd.spare_role (role text PRIMARY KEY, login boolean NOT NULL);
     CREATE TABLE mtdd.role_maker (role text PRIMARY KEY);
     """,
-    # Both functions may be there, from earlier versions.
+    # The functions of this script and the next may be there, from earlier versions.
     f"""
     ALTER TABLE mtdd.spare_role ADD COLUMN usable boolean NOT NULL DEFAULT true;
     ALTER TABLE mtdd.spare_role ALTER COLUMN usable SET DEFAULT false,
@@ -140,8 +140,8 @@ _SCRIPTS: Final = (
     CREATE TABLE mtdd.retired_role (role text PRIMARY KEY);
 
     {MIGRATION_STATES_FUNCTION}
-    {FINGERPRINTS_FUNCTION}
     """,
+    FINGERPRINTS_FUNCTION,
 )
 
 log = get_logger(__name__)

@@ -10,7 +10,26 @@ so the cost follows the number of schemas asked for, not of those that are there
 
 from typing import Final
 
-__all__ = ["FACTS", "FINGERPRINTS", "FINGERPRINTS_FUNCTION"]
+__all__ = ["FACTS", "FINGERPRINTS", "FINGERPRINTS_FUNCTION", "FINGERPRINTS_ON_SHARD"]
+
+# What determines the definition of a plain B-tree, as PostgreSQL keeps it: to write the definition
+# takes several times as long. Access methods, operator classes and collations that are PostgreSQL's
+# own have the same numbers, below 12,000, in every database of a major version.
+_INDEX: Final = """
+               CASE WHEN i.relam = 403 AND i.relkind = 'i'
+                    AND x.indexprs IS NULL AND x.indpred IS NULL
+                    AND 12000 > ALL (x.indclass) AND 12000 > ALL (x.indcollation)
+               THEN pg_catalog.concat_ws(' ', x.indisunique, x.indnullsnotdistinct, x.indnkeyatts,
+                        x.indclass, x.indcollation, x.indoption, i.reloptions,
+                        ARRAY(SELECT (SELECT a.attname FROM pg_catalog.pg_attribute a
+                                       WHERE a.attrelid = x.indrelid AND a.attnum = k.attnum)
+                                FROM pg_catalog.unnest(x.indkey) AS k (attnum)))
+               ELSE pg_catalog.replace(pg_catalog.pg_get_indexdef(x.indexrelid), r.prefix, '') END
+"""
+# What people read.
+_INDEX_DEFINITION: Final = (
+    "pg_catalog.replace(pg_catalog.pg_get_indexdef(x.indexrelid), r.prefix, '')"
+)
 
 _FACTS: Final = """
 WITH spaces AS MATERIALIZED (
@@ -28,7 +47,10 @@ members AS MATERIALIZED (
         ON d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = s.oid
 ),
 relations AS MATERIALIZED (
-    SELECT m.namespace, m.prefix, m.role, c.*
+    SELECT m.namespace, m.prefix, m.role, c.oid, c.relname, c.relkind, c.relowner,
+           c.relpersistence, c.relacl, c.reloptions, c.relrowsecurity, c.relforcerowsecurity,
+           c.relreplident, c.relispartition, c.relpartbound, c.relhasindex, c.relhastriggers,
+           c.relhasrules
       FROM members m
       JOIN pg_catalog.pg_class c ON c.oid = m.objid
      WHERE m.classid = 'pg_catalog.pg_class'::regclass
@@ -54,18 +76,19 @@ facts (namespace, kind, object, definition) AS (
                CASE r.relkind WHEN 'p' THEN pg_catalog.pg_get_partkeydef(r.oid) END,
                CASE WHEN r.relkind IN ('v', 'm')
                     THEN pg_catalog.replace(pg_catalog.pg_get_viewdef(r.oid), r.prefix, '') END,
+               CASE r.relkind WHEN 'S' THEN
                (SELECT pg_catalog.concat_ws(' ', q.seqtypid::regtype, 'START', q.seqstart,
                            'INCREMENT', q.seqincrement, 'MIN', q.seqmin, 'MAX', q.seqmax,
                            'CACHE', q.seqcache, CASE WHEN q.seqcycle THEN 'CYCLE' END)
-                  FROM pg_catalog.pg_sequence q WHERE q.seqrelid = r.oid),
+                  FROM pg_catalog.pg_sequence q WHERE q.seqrelid = r.oid) END,
                CASE r.relkind WHEN 'S' THEN
-               (SELECT 'OWNED BY ' || o.relname || '.' || a.attname
+               (SELECT 'OWNED BY ' || o.relname || '.' ||
+                       (SELECT a.attname FROM pg_catalog.pg_attribute a
+                         WHERE a.attrelid = d.refobjid AND a.attnum = d.refobjsubid)
                   FROM pg_catalog.pg_depend d
                   JOIN pg_catalog.pg_class o ON o.oid = d.refobjid
-                  JOIN pg_catalog.pg_attribute a
-                    ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
                  WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = r.oid
-                   AND d.deptype IN ('a', 'i')
+                   AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
                  LIMIT 1) END)
       FROM relations r
     UNION ALL
@@ -76,8 +99,11 @@ facts (namespace, kind, object, definition) AS (
                CASE WHEN a.attnotnull THEN 'NOT NULL' END,
                CASE a.attidentity WHEN 'a' THEN 'IDENTITY ALWAYS' WHEN 'd' THEN 'IDENTITY' END,
                CASE a.attgenerated WHEN 's' THEN 'STORED' WHEN 'v' THEN 'VIRTUAL' END,
-               'DEFAULT ' || pg_catalog.replace(
-                   pg_catalog.pg_get_expr(d.adbin, d.adrelid), r.prefix, ''),
+               CASE WHEN a.atthasdef THEN
+               (SELECT 'DEFAULT ' || pg_catalog.replace(
+                           pg_catalog.pg_get_expr(d.adbin, d.adrelid), r.prefix, '')
+                  FROM pg_catalog.pg_attrdef d
+                 WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END,
                CASE WHEN a.attcollation NOT IN (0, 100) THEN 'COLLATE ' ||
                    pg_catalog.replace(a.attcollation::regcollation::text, r.prefix, '') END,
                CASE WHEN a.attcompression <> '' THEN 'COMPRESSION ' || a.attcompression::text END,
@@ -85,7 +111,6 @@ facts (namespace, kind, object, definition) AS (
       FROM relations r
       JOIN pg_catalog.pg_attribute a
         ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
-      LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
      WHERE r.relkind <> 'S'
     UNION ALL
     -- That a column is NOT NULL is said above.
@@ -93,10 +118,10 @@ facts (namespace, kind, object, definition) AS (
            pg_catalog.replace(pg_catalog.pg_get_constraintdef(c.oid), r.prefix, '')
       FROM relations r
       JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid AND c.contype <> 'n'
+     WHERE r.relkind <> 'S'
     UNION ALL
     SELECT r.namespace, 'index', r.relname || '.' || i.relname,
-           pg_catalog.concat_ws(' ',
-               pg_catalog.replace(pg_catalog.pg_get_indexdef(x.indexrelid), r.prefix, ''),
+           pg_catalog.concat_ws(' ', {index},
                CASE WHEN NOT x.indisvalid THEN 'INVALID' END,
                CASE WHEN x.indisclustered THEN 'CLUSTERED' END,
                CASE WHEN x.indisreplident THEN 'REPLICA IDENTITY' END)
@@ -104,7 +129,8 @@ facts (namespace, kind, object, definition) AS (
       JOIN pg_catalog.pg_index x ON x.indrelid = r.oid
       JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
      -- A primary key, as a rule, says all of its index.
-     WHERE NOT (x.indisprimary AND x.indisvalid) OR x.indisclustered OR x.indisreplident
+     WHERE r.relhasindex
+       AND (NOT (x.indisprimary AND x.indisvalid) OR x.indisclustered OR x.indisreplident)
     UNION ALL
     SELECT r.namespace, 'trigger', r.relname || '.' || t.tgname,
            pg_catalog.concat_ws(' ', t.tgenabled,
@@ -174,10 +200,10 @@ facts (namespace, kind, object, definition) AS (
 )
 """
 
-# Both have the places {namespaces} and {roles}, for arrays of names; a namespace's facts
+# All have the places {namespaces} and {roles}, for arrays of names; a namespace's facts
 # are told from its owner's point of view.
 FACTS: Final = (
-    _FACTS
+    _FACTS.replace("{index}", _INDEX_DEFINITION)
     + """
 SELECT namespace::text, kind, object, definition FROM facts
  ORDER BY kind COLLATE "C", object COLLATE "C", definition COLLATE "C"
@@ -185,7 +211,7 @@ SELECT namespace::text, kind, object, definition FROM facts
 )
 
 FINGERPRINTS: Final = (
-    _FACTS
+    _FACTS.replace("{index}", _INDEX)
     + """
 SELECT namespace::text, pg_catalog.md5(pg_catalog.string_agg(
            pg_catalog.concat_ws(E'\\t', kind, object, definition), E'\\n'
@@ -211,3 +237,4 @@ END
 $body$;
 REVOKE ALL ON FUNCTION mtdd.fingerprints(text[], text[]) FROM PUBLIC;
 """
+FINGERPRINTS_ON_SHARD: Final = "SELECT * FROM mtdd.fingerprints({namespaces}, {roles})"

@@ -8,10 +8,10 @@ from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
-from mtdd_router.server.schema_facts import FACTS, FINGERPRINTS
+from mtdd_router.server.schema_facts import FACTS, FINGERPRINTS, FINGERPRINTS_ON_SHARD
 from mtdd_router.types import Placement, SchemaDetail, SchemaFact, SchemaState
 
-__all__ = ["ConnectTo", "Schemas", "find_placements", "fingerprints_query"]
+__all__ = ["ConnectTo", "Schemas", "find_placements"]
 
 ConnectTo = Callable[[str], AbstractAsyncContextManager[AsyncConnection]]
 """Opens a connection to another database of the shard."""
@@ -114,19 +114,6 @@ class Schemas:
         )
 
 
-def fingerprints_query(namespaces: Sequence[str], roles: Sequence[str], *, on_shard: bool) -> str:
-    """Return the query for the fingerprints of those of *namespaces* that are there.
-
-    Args:
-        namespaces: their names.
-        roles: whose they are.
-        on_shard: whether they are in the shard's own database, and not in a tenant's.
-    """
-    query = "SELECT * FROM mtdd.fingerprints({namespaces}, {roles})" if on_shard else FINGERPRINTS
-    names = {"namespaces": list(namespaces), "roles": list(roles)}
-    return sql.SQL(query).format(**names).as_string()
-
-
 async def _look(
     connection: AsyncConnection,
     namespaces: Sequence[str],
@@ -136,12 +123,12 @@ async def _look(
     on_shard: bool = False,
 ) -> dict[str, _Looked]:
     """Return fingerprint and facts by namespace, as far as *detail* wants them."""
-    query = fingerprints_query(namespaces, roles, on_shard=on_shard)
-    cursor = await connection.execute(query.encode())
+    names = {"namespaces": list(namespaces), "roles": list(roles)}
+    query = sql.SQL(FINGERPRINTS_ON_SHARD if on_shard else FINGERPRINTS)
+    cursor = await connection.execute(query.format(**names))
     fingerprints: dict[str, str] = dict(await cursor.fetchall())
     facts: dict[str, list[SchemaFact]] = {}
     if detail is SchemaDetail.FACTS:
-        names = {"namespaces": list(namespaces), "roles": list(roles)}
         cursor = await connection.execute(sql.SQL(FACTS).format(**names))
         async for namespace, *fact in cursor:
             facts.setdefault(namespace, []).append(SchemaFact(*(part or "" for part in fact)))

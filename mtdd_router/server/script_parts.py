@@ -2,12 +2,14 @@
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import psycopg
 from psycopg import sql
+from psycopg.pq import Escaping
 
 from mtdd_router.server.control import AsyncConnection
-from mtdd_router.server.schemas import fingerprints_query
+from mtdd_router.server.schema_facts import FINGERPRINTS, FINGERPRINTS_ON_SHARD
 from mtdd_router.server.statements import classify
 from mtdd_router.types import Placement, ScriptPart
 
@@ -16,6 +18,19 @@ __all__ = ["Home", "SchemaDiffers", "last_rows", "leaves_state", "run_part"]
 # What a database-isolated tenant's tables are in.
 _PUBLIC = "public"
 _LEAVE = "SET LOCAL ROLE NONE; SET LOCAL search_path = ''; SET LOCAL jit = off"
+
+# What PostgreSQL says in a transaction that did not lead to the schema that was expected.
+_DIFFERS: Final = "MTDD1"
+_REQUIRE: Final = """
+BEGIN
+    IF (SELECT looked.fingerprint FROM ({fingerprints}) AS looked (namespace, fingerprint))
+        IS DISTINCT FROM {expected}
+    THEN
+        RAISE 'The script would not have led to the schema that it is known to lead to.'
+            USING ERRCODE = '{differs}';
+    END IF;
+END
+"""
 
 
 class SchemaDiffers(Exception):
@@ -48,9 +63,9 @@ class Home:
     @property
     def settings(self) -> tuple[str, str]:
         """What to SET for statements to run as the tenant."""
-        path = sql.SQL(", ").join(map(sql.Identifier, (self.schema, self.extension_schema)))
-        role = sql.Identifier(self.role)
-        return f"search_path = {path.as_string()}", f"ROLE {role.as_string()}"
+        names = (self.schema, self.extension_schema, self.role)
+        schema, extension_schema, role = (sql.Identifier(name).as_string() for name in names)
+        return f"search_path = {schema}, {extension_schema}", f"ROLE {role}"
 
     @property
     def enter(self) -> str:
@@ -67,7 +82,8 @@ def leaves_state(part: ScriptPart) -> bool:
 async def run_part(connection: AsyncConnection, home: Home, part: ScriptPart, before: str) -> None:
     """Run an atomic part in the open transaction, and commit.
 
-    Where nothing is to be looked at before that, one round trip does it all.
+    All of it is sent at once: PostgreSQL itself looks at the fingerprint, and does nothing
+    behind a failure.
 
     Args:
         connection: in a transaction, or *before* begins one.
@@ -78,18 +94,30 @@ async def run_part(connection: AsyncConnection, home: Home, part: ScriptPart, be
     Raises:
         SchemaDiffers: if it did not lead to the fingerprint of *part*; the transaction is open.
     """
-    body = ";\n".join((before, *part.statements))
-    if not part.fingerprint:
-        # The end of the transaction leaves home, too.
-        await connection.execute(f"{body};\nCOMMIT".encode())
-        return
-    wanted = fingerprints_query([home.schema], [home.role], on_shard=home.on_shard)
-    rows = await last_rows(connection, f"{body};\n{_LEAVE};\n{wanted}")
-    if rows != [(home.schema, part.fingerprint)]:
-        raise SchemaDiffers(
-            "The script would not have led to the schema that it is known to lead to."
-        )
-    await connection.execute(b"COMMIT")
+    # The end of the transaction leaves home, too.
+    statements = [before, *part.statements]
+    if part.fingerprint:
+        statements += [_LEAVE, _require(part.fingerprint, home, connection)]
+    try:
+        await connection.execute(";\n".join((*statements, "COMMIT")).encode())
+    except psycopg.Error as exc:
+        if exc.sqlstate == _DIFFERS:
+            raise SchemaDiffers(exc.diag.message_primary) from exc
+        raise
+
+
+def _require(fingerprint: str, home: Home, connection: AsyncConnection) -> str:
+    """Return the statement that fails unless a tenant's schema has that fingerprint."""
+    escaping = Escaping(connection.pgconn)
+
+    def literal(text: str) -> str:
+        return bytes(escaping.escape_literal(text.encode())).decode()
+
+    looked = (FINGERPRINTS_ON_SHARD if home.on_shard else FINGERPRINTS).format(
+        namespaces=f"ARRAY[{literal(home.schema)}]", roles=f"ARRAY[{literal(home.role)}]"
+    )
+    body = _REQUIRE.format(fingerprints=looked, expected=literal(fingerprint), differs=_DIFFERS)
+    return f"DO {literal(body)}"
 
 
 async def last_rows(connection: AsyncConnection, statements: str) -> list[tuple[Any, ...]]:

@@ -8,7 +8,7 @@ in its own transaction where it can run in one; so a repetition goes on behind i
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from time import monotonic
 from typing import Final
 
@@ -83,13 +83,10 @@ class Scripts:
                     await clean(connection)
                 yield outcome
 
-    @asynccontextmanager
-    async def _at_home(self, placement: Placement) -> AsyncIterator[AsyncConnection]:
-        if not placement.isolation.has_schema:
-            async with self._connect_to(placement.namespace) as connection:
-                yield connection
-        else:
-            yield self._connection
+    def _at_home(self, placement: Placement) -> AbstractAsyncContextManager[AsyncConnection]:
+        if placement.isolation.has_schema:
+            return nullcontext(self._connection)
+        return self._connect_to(placement.namespace)
 
 
 class _Runner:

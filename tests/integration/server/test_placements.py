@@ -320,6 +320,29 @@ def test_bootstrapping_from_many_workers_at_once_gives_one_shard_id(shard_dsn: s
     asyncio.run(main())
 
 
+def test_a_shard_of_the_last_version_gets_what_has_changed(shard_dsn: str) -> None:
+    async def main() -> None:
+        async with await psycopg.AsyncConnection.connect(shard_dsn, autocommit=True) as connection:
+            shard_id = await bootstrap(connection, "extensions")
+            cursor = await connection.execute("SELECT version FROM mtdd.shard")
+            newest = await cursor.fetchone()
+            await connection.execute(
+                "CREATE OR REPLACE FUNCTION mtdd.fingerprints(namespaces text[], roles text[])"
+                " RETURNS TABLE (namespace text, fingerprint text) LANGUAGE sql"
+                " AS $$ SELECT 'public', 'old' $$"
+            )
+            await connection.execute("UPDATE mtdd.shard SET version = version - 1")
+            assert await bootstrap(connection, "extensions") == shard_id
+            cursor = await connection.execute("SELECT version FROM mtdd.shard")
+            assert await cursor.fetchone() == newest
+            cursor = await connection.execute(
+                "SELECT fingerprint FROM mtdd.fingerprints(ARRAY['public'], ARRAY[current_user])"
+            )
+            assert await cursor.fetchone() != ("old",)
+
+    asyncio.run(main())
+
+
 def test_a_schema_made_by_a_newer_version_is_refused(shard_dsn: str) -> None:
     async def main() -> None:
         async with await psycopg.AsyncConnection.connect(shard_dsn, autocommit=True) as connection:

@@ -99,6 +99,41 @@ def test_what_django_can_change_changes_the_fingerprint(
     assert fingerprints(admin, ["abc"]) != before
 
 
+INDEXES = [
+    "INDEX i ON pair (a)",
+    "INDEX other ON pair (a)",
+    "INDEX i ON pair (b)",
+    "INDEX i ON pair (a, b)",
+    "INDEX i ON pair (b, a)",
+    "INDEX i ON pair (a) INCLUDE (b)",
+    "INDEX i ON pair (a DESC)",
+    "INDEX i ON pair (a NULLS FIRST)",
+    "INDEX i ON pair (a text_pattern_ops)",
+    'INDEX i ON pair (a COLLATE "C")',
+    "INDEX i ON pair (a) WITH (fillfactor = 50)",
+    "INDEX i ON pair (a) WHERE b IS NULL",
+    "INDEX i ON pair (a) WHERE b IS NOT NULL",
+    "INDEX i ON pair (lower(a))",
+    "INDEX i ON pair (upper(a))",
+    "INDEX i ON pair USING hash (a)",
+    "UNIQUE INDEX i ON pair (a)",
+]
+
+
+def test_each_trait_of_an_index_is_in_its_fact_and_in_the_fingerprint(
+    admin: ShardAdmin, new_placement: NewPlacement
+) -> None:
+    names = [f"i{number}" for number in range(len(INDEXES))]
+    for name, index in zip(names, INDEXES, strict=True):
+        script = ScriptPart(("CREATE TABLE pair (a text, b text)", f"CREATE {index}"))
+        admin.create_filled(new_placement(name), script)
+    states = admin.inspect_schemas(names, SchemaDetail.FACTS)
+    assert len({state.facts for state in states.values()}) == len(INDEXES)
+    assert len({state.fingerprint for state in states.values()}) == len(INDEXES)
+    (fact,) = (fact for fact in states["i0"].facts if fact.kind == "index")
+    assert fact == SchemaFact("index", "pair.i", "CREATE INDEX i ON pair USING btree (a)")
+
+
 def test_what_a_script_sets_in_its_session_meets_neither_the_next_tenant_nor_the_next_call(
     admin: ShardAdmin, new_placement: NewPlacement
 ) -> None:
@@ -160,6 +195,20 @@ def test_rows_and_a_dropped_column_change_no_fingerprint(
     statements = (COLUMN, "ALTER TABLE item DROP COLUMN price", "INSERT INTO item VALUES (1, 'x')")
     assert not any(o.failure for o in admin.run_script(["abc"], [ScriptPart(statements)]))
     assert fingerprints(admin, three) == before
+    # The column that the index is on has another number in abc now.
+    indexed = ScriptPart((COLUMN, "CREATE INDEX item_price ON item (price)"))
+    assert not any(o.failure for o in admin.run_script(three, [indexed]))
+    assert len(set(fingerprints(admin, three).values())) == 1
+
+
+def test_a_column_that_is_renamed_is_renamed_in_its_index(
+    admin: ShardAdmin, three: list[str]
+) -> None:
+    renamed = ("CREATE INDEX i ON item (name)", "ALTER TABLE item RENAME COLUMN name TO title")
+    made = ("ALTER TABLE item RENAME COLUMN name TO title", "CREATE INDEX i ON item (title)")
+    for names, statements in ((three[:1], renamed), (three[1:], made)):
+        assert not any(o.failure for o in admin.run_script(names, [ScriptPart(statements)]))
+    assert len(set(fingerprints(admin, three).values())) == 1
 
 
 def test_a_part_is_run_only_where_the_expected_migrations_are(
