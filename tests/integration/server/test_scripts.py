@@ -224,8 +224,9 @@ def test_a_part_is_run_only_where_the_expected_migrations_are(
 
 def test_a_part_that_leads_elsewhere_is_rolled_back(admin: ShardAdmin, three: list[str]) -> None:
     before = fingerprints(admin, three)
-    (outcome,) = admin.run_script(["abc"], [ScriptPart((COLUMN,), fingerprint="another")])
-    assert outcome.differs
+    for other in ("another", "that isn't \\ one $$", "'; DROP TABLE item; --"):
+        for outcome in admin.run_script(three, [ScriptPart((COLUMN,), fingerprint=other)]):
+            assert (outcome.differs, outcome.parts_done, outcome.sqlstate) == (True, 0, "")
     assert fingerprints(admin, three) == before
     admin.run_script(["abc"], [ScriptPart((COLUMN,))])
     wanted = fingerprints(admin, ["abc"])["abc"]
@@ -245,6 +246,22 @@ def test_a_failure_keeps_what_was_committed_and_stops_no_other_tenant(
     assert "already exists" in outcomes["def"].failure
     hasty = admin.run_script(three, parts, fail_fast=True)
     assert [outcome.tenant for outcome in hasty] == ["abc"]
+
+
+def test_what_fails_when_it_is_committed_is_told_and_leaves_nothing(
+    admin: ShardAdmin, three: list[str]
+) -> None:
+    admin.run_script(["def"], [ScriptPart(("INSERT INTO item VALUES (7, 'x')",))])
+    before = fingerprints(admin, three)
+    refers = (
+        "CREATE TABLE child (item bigint REFERENCES item DEFERRABLE INITIALLY DEFERRED)",
+        "INSERT INTO child VALUES (7)",
+    )
+    outcomes = {o.tenant: o for o in admin.run_script(three, [ScriptPart(refers)])}
+    assert {name: o.parts_done for name, o in outcomes.items()} == {"abc": 0, "def": 1, "ghi": 0}
+    assert [outcomes[name].sqlstate for name in three] == ["23503", "", "23503"]
+    after = fingerprints(admin, three)
+    assert {name for name in three if after[name] != before[name]} == {"def"}
 
 
 def test_statements_run_as_the_tenant_and_leave_nothing_behind(
