@@ -92,7 +92,7 @@ async def run_part(connection: AsyncConnection, home: Home, part: ScriptPart, be
         before: statements of the server's own, and what enters the tenant's home.
 
     Raises:
-        SchemaDiffers: if it did not lead to the fingerprint of *part*; the transaction is open.
+        SchemaDiffers: if it would not have led to the fingerprint of *part*.
     """
     # The end of the transaction leaves home, too.
     statements = [before, *part.statements]
