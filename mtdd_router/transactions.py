@@ -32,8 +32,12 @@ def last_write(using: str | None = None) -> Iterator[None]:
 
     A statement that writes no row, such as the UPDATE of a ``save()`` that is an INSERT
     after all, commits nothing, and another may follow. What COMMIT says, such as that a
-    deferred constraint is violated, is raised in the block. In an inner atomic block, in
-    a test that is a transaction, without any, and on other databases it has no effect.
+    deferred constraint is violated, is raised in the block. The first statement that does
+    write is the last: a handler of ``pre_save`` that writes would be committed without the
+    row, so it is no block for models whose handlers write.
+
+    In an inner atomic block, in a test that is a transaction, without any, and on other
+    databases nothing is committed early; a second write in the block is an error all the same.
 
     Args:
         using: the database; by default, the current tenant's.
@@ -71,8 +75,13 @@ class _LastWrite:
         if many or not _is_outermost(connection):
             result = execute(sql, params, many, context)
         else:
-            with connection.connection.committing():
-                result = execute(sql, params, many, context)
+            try:
+                with connection.connection.committing():
+                    result = execute(sql, params, many, context)
+            except Exception:
+                # Whoever catches it: it was the end of the transaction, and no hook may run.
+                connection.set_rollback(True)
+                raise
         tag = getattr(context["cursor"], "statusmessage", None) or ""
         self._wrote = has_written(tag.encode())
         return result
@@ -84,4 +93,6 @@ def _is_outermost(connection: Any) -> bool:
         isinstance(connection, DatabaseWrapper)
         and connection.in_atomic_block
         and not connection.savepoint_ids
+        # A test class's has no savepoint either. Django's own `durable` looks here, too.
+        and not any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
     )

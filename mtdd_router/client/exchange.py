@@ -30,9 +30,12 @@ __all__ = ["Exchange", "ExchangeFailed"]
 
 _QUERY: Final = ord("Q")
 _COPY: Final = frozenset(map(ord, "dcf"))
+_SYNC, _FLUSH = b"S", b"H"
+_CLOSE: Final = b"CLOSE "
 _ENDINGS: Final = {b"COMMIT": b"COMMIT", b"ROLLBACK": b"ROLLBACK"}
 _OUTCOME_TRIES: Final = 5
 _HELD: Final = "settings, temporary tables, locks, prepared statements"
+_WITHOUT_EFFECT: Final = frozenset((service_pb.OUTCOME_FAILED, service_pb.OUTCOME_NOT_RECEIVED))
 _STALE: Final = frozenset((pb.REASON_STALE_EPOCH, pb.REASON_TENANT_NOT_HERE))
 
 
@@ -96,7 +99,7 @@ class Exchange:
         self.inflight = False
         self.pinned = False
         self.commits = False
-        self.ended = False
+        self.ended = self._refused = False
 
     @property
     def idle(self) -> bool:
@@ -134,7 +137,7 @@ class Exchange:
 
     def end_transaction(self) -> None:
         """Note that the caller is done with the transaction, however it ended."""
-        self.ended = False
+        self.ended = self._refused = False
 
     def submit(self, data: bytes) -> bytes:
         """Send what libpq wrote; return the answer, or its first part.
@@ -144,6 +147,8 @@ class Exchange:
         Raises:
             ExchangeFailed: if there is no answer of PostgreSQL.
         """
+        if self.ended and not (data[0] == _QUERY and data[5:].startswith(_CLOSE)):
+            return self._refuse(data)
         if data[0] in _COPY and not self._copying:
             # PostgreSQL ended the COPY with an error that libpq had not read yet.
             data = _without_copy(data)
@@ -254,8 +259,6 @@ class Exchange:
 
     def _answer_locally(self, statement: bytes) -> bytes:
         """Answer BEGIN, and the end of a transaction in which nothing ran."""
-        if self.ended:
-            self._fail(errors.TransactionEnded(), "25000")
         if self._begin:
             if (tag := _ENDINGS.get(statement)) is not None:
                 self._begin = ""
@@ -264,6 +267,24 @@ class Exchange:
             self._begin = statement.decode()
             return command_complete(b"BEGIN") + ready_for_query(b"T")
         return b""
+
+    def _refuse(self, data: bytes) -> bytes:
+        """Refuse what follows the transaction's end; of a batch all up to its Sync."""
+        error = errors.TransactionEnded()
+        said, ready = error_response("25000", str(error)), ready_for_query(b"I")
+        if data[0] == _QUERY:
+            raise ExchangeFailed(error, said + ready)
+        answer = b""
+        for kind, _ in messages(data):
+            if kind == _SYNC:
+                answer += ready
+                self._refused = False
+            elif kind != _FLUSH and not self._refused:
+                answer += said
+                self._refused = True
+        if said in answer:
+            raise ExchangeFailed(error, answer)
+        return answer
 
     def _locate(self) -> SessionPool:
         """Return the sessions to where the target is now."""
@@ -310,7 +331,7 @@ class Exchange:
 
     def _completed(self, session: Session, answer: bytes, *, pinned: bool) -> None:
         request, self._request = self._request, None
-        began, self._begin = self._in_transaction or self._begin, ""
+        began, self._begin = self._in_transaction or bool(self._begin), ""
         self._answered_some = False
         self.pinned = pinned
         self._copying = request is not None and not request.HasField("batch")
@@ -397,41 +418,48 @@ class Exchange:
             self._break(errors.ShardUnavailable(f"{reason} The transaction was rolled back."))
         outcome = self._outcome(session)
         if ending and self._in_transaction:
-            if outcome == service_pb.OUTCOME_SUCCEEDED and request is not None:
-                if request.commit:
-                    self._break(
-                        errors.OutcomeUnknown(
-                            f"{reason} The transaction was committed with its last write, "
-                            "but the result of that is lost."
-                        )
-                    )
-                self._in_transaction = False
-                return command_complete(b"COMMIT") + ready_for_query(b"I")
-            if outcome in (service_pb.OUTCOME_FAILED, service_pb.OUTCOME_NOT_RECEIVED):
-                self._break(errors.ShardUnavailable(f"{reason} The transaction was rolled back."))
-            self._break(
-                errors.OutcomeUnknown(
-                    f"{reason} It is not known whether the COMMIT took effect: "
-                    "look before doing the work again."
-                )
-            )
+            return self._end_lost(outcome, reason)
         if held and not self._in_transaction:
             # Sent again elsewhere, it would run without what the session held.
             self._break(errors.ShardUnavailable(f"{reason} What it held is lost: {_HELD}."))
-        if request is None or request.HasField("copy") or self._answered_some:
+        copy = request.copy if request is not None and request.HasField("copy") else None
+        if request is None or (copy is not None and not copy.done):
+            # Of a COPY whose end was not sent nothing stays.
+            outcome = service_pb.OUTCOME_FAILED
+        if outcome not in _WITHOUT_EFFECT:
+            self._result_lost(outcome, reason)
+        if request is None or copy is not None or self._answered_some:
             self._break(errors.ShardUnavailable(f"{reason} The answer was cut off."))
-        if outcome in (service_pb.OUTCOME_FAILED, service_pb.OUTCOME_NOT_RECEIVED):
-            if not failed.transient:
-                # It is too long, for example, and would break the next stream as well.
-                self._fail(errors.ShardRefused(reason), "08006")
-            self._send(self._fresh())
-            return None
-        known = (
+        if not failed.transient:
+            # It is too long, for example, and would break the next stream as well.
+            self._fail(errors.ShardRefused(reason), "08006")
+        self._send(self._fresh())
+        return None
+
+    def _end_lost(self, outcome: service_pb.Outcome, reason: str) -> bytes:
+        """The answer to what was to end the transaction is lost; return it if it is known."""
+        if outcome in _WITHOUT_EFFECT:
+            self._break(errors.ShardUnavailable(f"{reason} The transaction was rolled back."))
+        if outcome != service_pb.OUTCOME_SUCCEEDED:
+            text = "It is not known whether the COMMIT took effect: look before doing it again."
+            self._break(errors.OutcomeUnknown(f"{reason} {text}"))
+        if self._request is not None and self._request.commit:
+            text = "The transaction was committed with its last write, whose result is lost."
+            self._break(errors.OutcomeUnknown(f"{reason} {text}"))
+        self._in_transaction = False
+        return command_complete(b"COMMIT") + ready_for_query(b"I")
+
+    def _result_lost(self, outcome: service_pb.Outcome, reason: str) -> NoReturn:
+        """A statement has taken effect, or may have."""
+        text = (
             "It took effect, but its result is lost."
             if outcome == service_pb.OUTCOME_SUCCEEDED
             else "It is not known whether the statement took effect: look before doing it again."
         )
-        return self._fail(errors.OutcomeUnknown(f"{reason} {known}"), "08007")
+        error = errors.OutcomeUnknown(f"{reason} {text}")
+        if self._copying:
+            self._break(error)
+        self._fail(error, "08007")
 
     def _outcome(self, session: Session) -> service_pb.Outcome:
         """Ask until the server has settled what became of the last request."""

@@ -277,7 +277,8 @@ class Connection(psycopg.Connection[Row]):
         """Let a statement in the block that writes rows end its transaction with COMMIT.
 
         Until ``commit`` or ``rollback`` is called, which then have nothing to do, the
-        connection takes no further statement: it would be another transaction's.
+        connection takes no further statement: it would be another transaction's. So it is
+        not for a block of psycopg's ``transaction()``, which calls neither.
         """
         self._exchange.commits = True
         try:
@@ -286,12 +287,12 @@ class Connection(psycopg.Connection[Row]):
             self._exchange.commits = False
 
     def commit(self) -> None:
-        """Commit, unless a statement has done so (`committing`)."""
+        """Commit, unless a statement has done so in `committing`."""
         super().commit()
         self._exchange.end_transaction()
 
     def rollback(self) -> None:
-        """Roll back what a statement has not committed (`committing`)."""
+        """Roll back what no statement has committed in `committing`."""
         super().rollback()
         self._exchange.end_transaction()
 

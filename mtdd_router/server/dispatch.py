@@ -26,7 +26,9 @@ __all__ = ["SwitchFailed", "check_switch", "refuse", "send", "send_at_once"]
 
 # A statement that fails whatever else is true.
 _FAILURE: Final = frontend.simple_query(b"REFUSED")
-_NOT_IN_ENCODING: Final = "22021"
+# What PostgreSQL may say of a text as a whole without a position: a character that is none,
+# and, until version 15, some errors of syntax. A switch is never refused so.
+_UNREADABLE: Final = frozenset(("22021", "42601"))
 _QUERY_CANCELED: Final = "57014"
 _INSUFFICIENT_PRIVILEGE: Final = "42501"
 
@@ -82,8 +84,9 @@ def check_switch(backend: Backend) -> None:
     if backend.profile is None and said is not None:
         fields = error_fields(said[5:])
         sqlstate = fields.get("C")
-        if int(fields.get("P", 0)) > 0 or sqlstate == _NOT_IN_ENCODING:
-            # It is about the statement, which PostgreSQL reads before it does anything.
+        about_text = int(fields.get("P", 0)) > 0 or sqlstate in _UNREADABLE
+        if backend.own_characters and about_text:
+            # It is the statement's, which PostgreSQL has read with the switch before it did any.
             return
         raise SwitchFailed(
             fields.get("M", ""),
@@ -127,10 +130,11 @@ def send_at_once(
         else:
             backend.send(query, syncs=1, commit=commit)
     elif known.fusable and not begin and not resolved.read_only and not _reads_only(backend):
+        # In no transaction, so there is nothing to commit.
         switch = backend.start_switch(resolved.profile)
         if switch.text and is_surely_one(text):
             query = frontend.simple_query(switch.text + text)
-            own = len(switch.text.decode())
+            own = switch.characters
             backend.send(query, syncs=1, prelude=switch.commands, own_characters=own)
         else:
             # PostgreSQL refuses a second statement in this form, whatever was found in it.

@@ -30,13 +30,15 @@ class Switch(NamedTuple):
     Attributes:
         messages: as extended queries, without Sync.
         commands: how many those are.
-        text: the same as the beginning of a Query; empty if it sets what callers choose, which
-            is nothing to make SQL of.
+        text: the same as the beginning of a Query; empty if it sets, or sets back, what callers
+            choose, which is nothing to make SQL of.
+        characters: how many *text* has.
     """
 
     messages: bytes
     commands: int
     text: bytes
+    characters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Profile:
         path = f"SET search_path = {self.search_path}" if self.search_path else _DEFAULT_PATH
         parts = [_command(role), _command(path), *(_setting(*item) for item in settings)]
         text = "" if settings else f"{role}; {path}; "
-        return Switch(b"".join(parts), len(parts), text.encode())
+        return Switch(b"".join(parts), len(parts), text.encode(), len(text))
 
 
 def _is_timezone(name: str) -> bool:

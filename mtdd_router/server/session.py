@@ -155,7 +155,11 @@ class Session:
         else:
             backend = held
         backend.hears = resolved.hears
-        if not send_at_once(backend, resolved, request, statement):
+        try:
+            sent = send_at_once(backend, resolved, request, statement)
+        except ValueError:
+            sent = False  # It meets that again in ``handle``, which says what is wrong.
+        if not sent:
             if held is None:
                 self._pool.release(backend)
             return False
@@ -164,7 +168,7 @@ class Session:
             self._context = request.context
         self._resolved = resolved
         self._backend = backend
-        self._whole = statement.fusable or text == b"COMMIT"
+        self._whole = statement.whole or text == b"COMMIT"
         self._started = _Started(backend, resolved, statement, done)
         backend.heard = self._heard
         self._limit(request)
@@ -345,7 +349,7 @@ class Session:
     async def _execute(
         self, request: pb.SessionRequest, resolved: Resolved, statement: Statement, write: Write
     ) -> None:
-        self._whole = statement.fusable or request.statement == b"COMMIT"
+        self._whole = statement.whole or request.statement == b"COMMIT"
         if statement.parsed and (refusal := resolved.refusal(statement)):
             await refuse(self._backend, resolved, refusal)
         if resolved.read_only and (refusal := refusal_of(request)):
@@ -497,8 +501,10 @@ class Session:
         self._leftovers.clear()
         self._copying = False
         last_words = backend.last_words if backend is not None else b""
-        # A transaction that was to end with its last write did not, before COMMIT was sent.
-        executed = not request.commit or backend is None or backend.committing
+        executed = True
+        if request.commit and backend is not None and (request.begin or backend.in_transaction):
+            # A transaction that was to end with its last write did not, before COMMIT was sent.
+            executed = backend.committing
         if backend is not None:
             self._pool.discard(backend)
         self._outcome.outcome = service_pb.OUTCOME_UNSPECIFIED

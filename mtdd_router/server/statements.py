@@ -38,8 +38,9 @@ class Statement:
     """What is known of a statement.
 
     Attributes:
-        fusable: it is one plain DML statement, which may run as an extended
-            query in one Sync with the statements before it.
+        fusable: it is one plain DML statement, which may run in one Sync, or one Query,
+            with the statements before it.
+        whole: it has had no effect if it failed, as a script may, or a procedure.
         pins: it leaves state behind that a later statement may rely on.
         holds: the cursor that it declares WITH HOLD, or empty.
         closes: the cursor that it closes, ``*`` for all, or empty.
@@ -52,6 +53,7 @@ class Statement:
     """
 
     fusable: bool = False
+    whole: bool = False
     pins: bool = False
     holds: str = ""
     closes: str = ""
@@ -61,7 +63,7 @@ class Statement:
     parsed: bool = True
 
 
-ORDINARY: Final = Statement(fusable=True)
+ORDINARY: Final = Statement(fusable=True, whole=True)
 _PLAIN: Final = Statement()
 _UNKNOWN: Final = Statement(pins=True, refusal="it cannot be parsed", parsed=False)
 _TOO_DEEP: Final = Statement(pins=True, refusal="it is nested too deeply to be examined")
@@ -329,8 +331,10 @@ def _parsed(statement: bytes) -> Statement:
             return Statement(closes=node.portalname or "*")
         if database := _undisturbed_database(node):
             return Statement(database=database, refusal=_refusal(node))
+    fusable = len(nodes) == 1 and isinstance(nodes[0], _PLAIN_DML)
     return Statement(
-        fusable=len(nodes) == 1 and isinstance(nodes[0], _PLAIN_DML),
+        fusable=fusable,
+        whole=fusable or (len(nodes) == 1 and isinstance(nodes[0], ast.CopyStmt)),
         pins=any(_pins(node) or _is_held(node) for node in nodes),
         refusal=next(filter(None, map(_refusal, nodes)), ""),
         listens=any(isinstance(node, ast.ListenStmt) for node in nodes),

@@ -19,7 +19,7 @@ __all__ = [
     "error_fields",
     "error_response",
     "has_written",
-    "moved_error",
+    "moved",
     "parameter_status",
     "ready_for_query",
     "startup_answer",
@@ -76,11 +76,11 @@ def startup_answer(parameters: Mapping[str, str], key: bytes = bytes(8)) -> byte
     )
 
 
-def moved_error(message: bytes, characters: int) -> bytes:
-    """Return an ErrorResponse about a query that the client knows without its beginning.
+def moved(message: bytes, characters: int) -> bytes:
+    """Return a message about a query that the client knows without its beginning.
 
     Args:
-        message: the whole message.
+        message: an ErrorResponse or NoticeResponse.
         characters: how many the client's statement is preceded by.
     """
     fields = message[5:].split(b"\0")

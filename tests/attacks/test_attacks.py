@@ -94,7 +94,9 @@ class Site:
 
     def connect(self, tenant: str) -> Any:
         location = Location(Endpoint(self.address, "only"), tenant, 1)
-        return dbapi.connect(Fixed(location), database=tenant, autocommit=True)
+        # As Django does; without, a switch is not in one Query with the statement.
+        settings = {"TimeZone": "UTC"}
+        return dbapi.connect(Fixed(location), database=tenant, autocommit=True, settings=settings)
 
     def filled(self, statement: str, pid: int = 0) -> str:
         """Return the statement with the names of this site."""

@@ -49,6 +49,8 @@ SLOW_INSERT = """
     SELECT %s, '', '', '', '', false, false, true, now() FROM pg_sleep(%s)
 """
 
+MANY = 8000
+
 COPY_IN = "COPY auth_group (name) FROM STDIN"
 COPY_OUT = "COPY (SELECT repeat('x', 100) FROM generate_series(1, 3000000)) TO STDOUT"
 
@@ -417,7 +419,7 @@ def test_a_last_write_whose_answer_was_lost_on_the_way_says_that_all_was_committ
         site.relay.cut()
 
     with site.slow_commit(0.5), meanwhile(lose_the_answer, when=lambda: site.runs("COMMIT")):
-        with pytest.raises(OperationalError, match="was committed with its last write") as caught:
+        with pytest.raises(OperationalError, match="committed with its last write") as caught:
             with transaction.atomic(using=TENANT):
                 add("first")
                 with last_write(using=TENANT):
@@ -425,6 +427,34 @@ def test_a_last_write_whose_answer_was_lost_on_the_way_says_that_all_was_committ
     assert isinstance(caught.value.__cause__, OutcomeUnknown)
     assert site.names() == ["first", "last"]
     add("later")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_last_write_whose_long_answer_was_cut_off_says_that_it_took_effect(
+    site: Site,
+    first: bool,
+) -> None:
+    many = f"""
+        INSERT INTO auth_user (username, password, first_name, last_name, email,
+                               is_superuser, is_staff, is_active, date_joined)
+        SELECT 'user ' || n, '', '', '', '', false, false, true, now()
+        FROM generate_series(1, {MANY}) AS n RETURNING repeat('x', 500)
+    """
+
+    def lose_the_rest() -> None:
+        site.relay.lose_answers()
+        assert wait_until(lambda: not site.runs("COMMIT"), timeout=PATIENCE)
+        site.relay.cut()
+
+    with site.slow_commit(0.0001), meanwhile(lose_the_rest, when=lambda: site.runs("COMMIT")):
+        with pytest.raises(OperationalError, match="result is lost") as caught:
+            with transaction.atomic(using=TENANT), connections[TENANT].cursor() as cursor:
+                if not first:
+                    add("first")
+                with last_write(using=TENANT):
+                    cursor.execute(many)
+    assert isinstance(caught.value.__cause__, OutcomeUnknown)
+    assert len(site.names()) == MANY + (not first)
 
 
 def test_a_last_write_that_was_cut_off_while_it_ran_is_rolled_back(site: Site) -> None:

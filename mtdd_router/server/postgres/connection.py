@@ -1,7 +1,7 @@
 """One backend connection, ready for queries.
 
 Invariants: PostgreSQL's messages are forwarded in order and unchanged, but for the position
-of an error in a query that the server has put something of its own in front of; the
+that an error or notice has in a query to which the server has put a beginning of its own; the
 answers to statements that the server itself put in front of a request (the
 prelude), and behind it (a COMMIT), never reach the client, nor do notifications unless it
 ``hears`` them; after ``lost`` nothing is sent any more. The error with which PostgreSQL
@@ -19,7 +19,7 @@ from typing import Final, Self, cast
 from mtdd_router.server.postgres.dsn import Dsn
 from mtdd_router.server.postgres.startup import Started, request_cancel, start
 from mtdd_router.wire import frontend
-from mtdd_router.wire.backend import error_fields, has_written, moved_error
+from mtdd_router.wire.backend import error_fields, has_written, moved
 
 __all__ = ["ConnectionLost", "PostgresConnection"]
 
@@ -35,8 +35,8 @@ _READY, _COMPLETE, _ERROR = ord("Z"), ord("C"), ord("E")
 _PARAMETER, _NOTIFICATION, _NOTICE = ord("S"), ord("A"), ord("N")
 _COPY_IN, _COPY_BOTH = ord("G"), ord("W")
 _UNASKED: Final = frozenset((_PARAMETER, _NOTIFICATION, _NOTICE))
-_NOTED: Final = frozenset((_READY, _COMPLETE, _ERROR, _PARAMETER, *_COPY_STARTS))
-_OF_COMMIT: Final = (_READY, _COMPLETE, _ERROR)
+_NOTED: Final = frozenset((_READY, _COMPLETE, _ERROR, _PARAMETER, _NOTICE, *_COPY_STARTS))
+_OF_COMMIT: Final = frozenset((_READY, _COMPLETE, _ERROR))
 _COMMIT: Final = frontend.simple_query(b"COMMIT")
 # What ends the answer to one message of a batch that ends without Sync.
 _REPLIES: Final = frozenset(map(ord, "12Tn3CIs"))
@@ -76,7 +76,7 @@ class PostgresConnection(asyncio.Protocol):
         self._sync_if_failed = False
         self._commits = False
         self.committing = False
-        self._own_characters = 0
+        self.own_characters = 0
         self._syncs = 0
         self._replies = 0
         self._replies_after = 0
@@ -134,7 +134,7 @@ class PostgresConnection(asyncio.Protocol):
         self._sync_if_failed = query
         self._commits = commit
         self.committing = False
-        self._own_characters = own_characters
+        self.own_characters = own_characters
         self._replies = 0 if skipping or syncs else replies
         self._replies_after = replies if syncs else 0
         self._syncs = syncs
@@ -308,8 +308,8 @@ class PostgresConnection(asyncio.Protocol):
             self._partial = data[position:]
         if forward_from < position:
             self._forward(data[forward_from:position] if position - forward_from < size else data)
-        # While it commits, no more is to come that would be worth a part of its own.
-        if self._answered or (self._chunks and not self.committing):
+        # While it commits, little more is to come, which is no part of its own.
+        if self._answered or (self._chunks and (self._paused or not self.committing)):
             self._wake()
 
     def pause_writing(self) -> None:
@@ -348,8 +348,10 @@ class PostgresConnection(asyncio.Protocol):
         elif kind == _ERROR:
             self.failed = True
             self._replies = 0
-            if self._own_characters and not self._prelude:
-                start = self._move_error(data, start, position, end)
+            if self.own_characters and not self._prelude:
+                start = self._move(data, start, position, end)
+        elif kind == _NOTICE and self.own_characters:
+            start = self._move(data, start, position, end)
         elif kind in _COPY_STARTS:
             self._copy_in = True
         elif kind == _PARAMETER:
@@ -359,11 +361,11 @@ class PostgresConnection(asyncio.Protocol):
             self._replies -= 1
         return start
 
-    def _move_error(self, data: bytes, start: int, position: int, end: int) -> int:
-        """Let an error that is passed on point into the client's text; return where to go on."""
+    def _move(self, data: bytes, start: int, position: int, end: int) -> int:
+        """Let an error or notice point into the client's own text; return where to go on."""
         if start < position:
             self._forward(data[start:position])
-        self._forward(moved_error(data[position:end], self._own_characters))
+        self._forward(moved(data[position:end], self.own_characters))
         return end
 
     def _swallow(self, kind: int, data: bytes, start: int, position: int, end: int) -> int:
@@ -371,15 +373,11 @@ class PostgresConnection(asyncio.Protocol):
         if start < position:
             self._forward(data[start:position])
         if self.committing and kind in _OF_COMMIT and not self.last_words:
-            if kind == _READY:
-                # Before the COMMIT; it is after it that all is answered.
-                return end
-            self._prelude = 0
-            return end if kind == _COMPLETE else position
+            return self._swallow_of_commit(kind, position, end)
         if kind == _COMPLETE:
             self._prelude -= 1
         elif kind == _ERROR and not self.last_words:
-            self.prelude_error = moved_error(data[position:end], self._own_characters)
+            self.prelude_error = moved(data[position:end], self.own_characters)
             if self._sync_if_failed:
                 self._sync_if_failed = False
                 self._transport.write(frontend.SYNC)
@@ -390,6 +388,14 @@ class PostgresConnection(asyncio.Protocol):
             self._prelude = 0
             return position
         return end
+
+    def _swallow_of_commit(self, kind: int, position: int, end: int) -> int:
+        if kind == _READY:
+            # Before the COMMIT; it is after it that all is answered.
+            return end
+        self._prelude = 0
+        # Its error is the answer's.
+        return end if kind == _COMPLETE else position
 
     def _commit(self) -> None:
         """End the transaction, if it is one and the statement wrote in it."""

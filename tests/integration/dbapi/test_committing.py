@@ -114,6 +114,65 @@ def test_what_comes_unasked_with_the_commit_arrives(direct, connection, run):
     assert ids(direct) == [1]
 
 
+def test_a_commit_that_says_much_is_awaited(direct, connection, run):
+    direct.execute("""
+        CREATE FUNCTION scratch.tell() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE NOTICE '%', repeat('x', 1000); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER tell AFTER INSERT ON scratch.t
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION scratch.tell()
+    """)
+    told: list[object] = []
+    connection.add_notice_handler(told.append)
+    with connection.committing():
+        run(
+            connection,
+            "INSERT INTO scratch.t SELECT n, %s FROM generate_series(1, %s) n",
+            ["", 5000],
+        )
+    connection.commit()
+    assert len(told) == len(ids(direct)) == 5000
+
+
+def test_nothing_else_is_taken_until_the_transaction_is_ended(direct, connection, table):
+    connection.autocommit = False
+    with connection.committing():
+        connection.execute(INSERT, [1, "last"])
+    with pytest.raises(TransactionEnded), connection.cursor() as cursor:
+        cursor.executemany(INSERT, [[2, "never"], [3, "never"]])
+    with pytest.raises(TransactionEnded), connection.pipeline() as pipeline:
+        connection.execute(INSERT, [4, "never"])
+        pipeline.sync()
+        connection.execute(INSERT, [5, "never"])
+    with pytest.raises(TransactionEnded), connection.cursor() as cursor:
+        with cursor.copy("COPY scratch.t FROM STDIN"):
+            pass
+    with pytest.raises(TransactionEnded):
+        psycopg.ClientCursor(connection).execute("SELECT 1")
+    assert connection.info.transaction_status == pq.TransactionStatus.IDLE
+    connection.rollback()
+    with connection.cursor() as cursor:
+        cursor.executemany(INSERT, [[6, "next"], [7, "next"]])
+    connection.commit()
+    assert ids(direct) == [1, 6, 7]
+
+
+def test_a_cursor_that_the_commit_has_closed_reads_no_more(direct, connection, table):
+    connection.autocommit = False
+    connection.execute("INSERT INTO scratch.t SELECT n FROM generate_series(1, 10) n")
+    with connection.cursor("held", withhold=True) as held, connection.cursor("open") as opened:
+        for cursor in (held, opened):
+            cursor.execute("SELECT id FROM scratch.t ORDER BY 1")
+            assert cursor.fetchone() == (1,)
+        with connection.committing():
+            connection.execute(INSERT, [11, "last"])
+        for cursor in (held, opened):
+            with pytest.raises(TransactionEnded):
+                cursor.fetchone()
+        connection.commit()
+        assert held.fetchone() == (2,)
+    connection.commit()
+
+
 def test_a_copy_is_no_such_statement(direct, connection, table):
     connection.autocommit = False
     with connection.committing(), connection.cursor() as cursor:

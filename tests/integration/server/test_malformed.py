@@ -193,6 +193,17 @@ def test_noise_is_answered_or_ends_with_a_status_and_disturbs_nobody(
     assert memory(shared_server) - before < 16 * MEBIBYTE
 
 
+def test_a_statement_that_cannot_be_sent_keeps_no_backend_connection(
+    shared_server: RunningServer, shared_admin: ShardAdmin, tenant: Placement
+) -> None:
+    with session(shared_server.address, "abc", marked=True) as mine:
+        for _ in range(3):
+            assert b"SELECT 1" in mine.run("SELECT 1").messages
+            refused = mine.run("SELECT 1\0")
+            assert refused.error.reason == pb.REASON_INVALID_REQUEST
+        assert shared_admin.info().pool_busy == 0
+
+
 def test_idle_streams_by_the_thousand_slow_nobody_down(
     shared_server: RunningServer, tenant: Placement
 ) -> None:

@@ -98,6 +98,8 @@ def connect(site: Site) -> Iterator[Connect]:
 
         def connect(tenant: str, epoch: int = 1, **options: Any) -> dbapi.Connection[Any]:
             maintenance = options.pop("maintenance", False)
+            # As Django does; without, a switch sets the time zone back, and is no Query.
+            options.setdefault("settings", {"TimeZone": "UTC"})
             locator = options.pop("locator", None) or Fixed(
                 site.location(tenant, epoch, maintenance=maintenance)
             )
@@ -137,6 +139,29 @@ def assert_apart(a: Any, b: Any) -> None:
         assert "a" not in words(b)
 
 
+def test_a_switch_and_its_statement_are_one_query_where_that_is_safe(pair, connect):
+    a, b = pair
+    asks = "SELECT current_query()"
+    for connection in (a, b, a):
+        (text,) = connection.execute(asks).fetchone()
+        assert text.startswith("SET ROLE ")
+        assert text.endswith(f'", "extensions"; {asks}')
+        # Now it is there, and a semicolon, a time zone or a transaction is never in one with it.
+        assert connection.execute(asks).fetchone() == (asks,)
+    anywhere, tokyo = connect("a", settings={}), connect("b", settings={"TimeZone": "Asia/Tokyo"})
+    for connection, query in (
+        (b, f"{asks}, ';'"),
+        (anywhere, asks),
+        (tokyo, asks),
+        (a, f"{asks}, ';'"),
+    ):
+        assert connection.execute(query).fetchone()[0] == query
+    b.execute("BEGIN")
+    assert b.execute(asks).fetchone() == (asks,)
+    b.execute("ROLLBACK")
+    assert_apart(a, b)
+
+
 # Each with the text that PostgreSQL points at.
 BROKEN = [
     ("SELECT word FROM t WHERE wrod = 'ü'", "wrod"),
@@ -145,6 +170,7 @@ BROKEN = [
     ("INSERT INTO t (word) VALUES ('a;b', nowhere)", "nowhere"),
     ("SELECT word FROM elsewhere;", "elsewhere"),
     ("SELECT 1 +", ""),
+    ("SELECT 1 FETCH FIRST 1 ROWS WITH TIES", "WITH TIES"),
 ]
 
 
@@ -172,6 +198,15 @@ def test_what_cannot_be_read_is_the_statements_error_also_behind_a_switch(pair):
         with pytest.raises(pg_errors.CharacterNotInRepertoire):
             connection.execute(b"SELECT '\xff'")
     assert_apart(a, b)
+
+
+def test_a_warning_points_into_the_statement_also_behind_a_switch(pair):
+    said: list[Any] = []
+    for connection in pair:
+        connection.add_notice_handler(lambda notice: said.append(notice.statement_position))
+    for connection in (*pair, *pair, pair[1]):
+        connection.execute("SELECT '12:00:00'::time(9)")
+    assert said == ["20"] * 5
 
 
 @pytest.mark.parametrize("text", ["one;two", "'; ROLLBACK; SELECT word FROM t; --", ";", "; "])

@@ -9,7 +9,7 @@ from django.db import IntegrityError, connections, transaction
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from django.test.testcases import DatabaseOperationForbidden
 
-from mtdd_router import current_tenant
+from mtdd_router import current_tenant, last_write
 from tenants.models import Shard, Tenant
 from tenants.testing import TenantClient, TenantTestCase, TransactionTenantTestCase
 
@@ -144,6 +144,33 @@ def test_a_class_finds_its_tenants_after_another_has_flushed_the_registry(
             assert not result.errors, result.errors[0][1]
             assert not result.failures, result.failures[0][1]
             assert result.testsRun
+
+
+def test_a_last_write_commits_nothing_of_what_a_class_sets_up(
+    django_db_setup: None, django_db_blocker: Any
+) -> None:
+    class SettingUp(TenantTestCase):
+        @classmethod
+        def setUpTestData(cls) -> None:
+            with last_write():
+                Group.objects.create(name="of the class")
+
+        def test_it_is_there(self) -> None:
+            with last_write():
+                Group.objects.create(name="of the test")
+            assert Group.objects.count() == 2
+
+        def test_what_another_wrote_is_not(self) -> None:
+            assert Group.objects.get().name == "of the class"
+
+    class After(TenantTestCase):
+        def test_nothing_is_left(self) -> None:
+            assert not Group.objects.exists()
+
+    with django_db_blocker.unblock():
+        for case in (SettingUp, After):
+            result = outcome(case)
+            assert result.wasSuccessful(), [*result.errors, *result.failures][0][1]
 
 
 def test_a_class_that_fails_to_set_up_leaves_no_tenant_and_nothing_open(

@@ -1,11 +1,13 @@
 """A transaction that ends with its last write, because the caller says so; decision 0110."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, ProgrammingError, connections, transaction
+from django.db.models.signals import pre_save
 
 from mtdd_router import TenantRequired, TransactionEnded, dbapi, last_write, tenant_context
 from mtdd_router.testing import assert_num_rpcs
@@ -117,9 +119,53 @@ def test_an_error_of_the_commit_is_raised_in_the_block(
         with last_write(using=abc), pytest.raises(IntegrityError, match="not present in table"):
             cursor.execute(link, [group.pk, NOBODY])
         # It has rolled back, and nothing more can become a part of it.
-        with after_the_end():
+        with pytest.raises(transaction.TransactionManagementError):
             cursor.execute("SELECT 1")
     assert committed() == {"staff"}
+
+
+def test_whoever_catches_the_error_of_the_commit_sees_no_hook_called(
+    abc: str, group: Group, committed: Callable[[], set[str]]
+) -> None:
+    link = "INSERT INTO auth_group_permissions (group_id, permission_id) VALUES (%s, %s)"
+    told: list[str] = []
+    with transaction.atomic(using=abc), connections[abc].cursor() as cursor:
+        Group.objects.using(abc).create(name="never")
+        transaction.on_commit(lambda: told.append("committed"), using=abc)
+        with contextlib.suppress(IntegrityError), last_write(using=abc):
+            cursor.execute(link, [group.pk, NOBODY])
+    assert told == []
+    assert committed() == {"staff"}
+
+
+def test_many_rows_at_once_are_refused_after_it_as_well(
+    abc: str, committed: Callable[[], set[str]]
+) -> None:
+    with pytest.raises(ZeroDivisionError), transaction.atomic(using=abc):
+        with last_write(using=abc):
+            Group.objects.using(abc).create(name="staff")
+        with after_the_end(), connections[abc].cursor() as cursor:
+            cursor.executemany("INSERT INTO auth_group (name) VALUES (%s)", [["two"], ["three"]])
+        raise ZeroDivisionError
+    assert committed() == {"staff"}
+
+
+def test_a_handler_that_writes_before_the_save_is_told_as_the_mistake(
+    abc: str, group: Group
+) -> None:
+    def note(sender: object, instance: Group, **_: object) -> None:
+        if instance.name != "audit":
+            Group.objects.using(abc).create(name="audit")
+
+    pre_save.connect(note, sender=Group)
+    try:
+        # Also where nothing is committed early, as in most tests.
+        with after_the_end(), transaction.atomic(using=abc), transaction.atomic(using=abc):
+            with last_write(using=abc):
+                group.save()
+    finally:
+        pre_save.disconnect(note, sender=Group)
+    assert Group.objects.using(abc).get().name == "staff"
 
 
 def test_a_statement_after_the_block_is_refused_and_what_was_committed_stays(

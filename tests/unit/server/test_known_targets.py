@@ -130,7 +130,7 @@ def test_a_switch_is_composed_for_what_was_declared_before(targets: Targets) -> 
     # Role, search path, time zone.
     assert plain.commands == 3
     assert resolved.profile.switch(frozenset()) == plain
-    reset, commands, _ = resolved.profile.switch(frozenset(("DateStyle", "TimeZone")))
+    reset, commands, *_ = resolved.profile.switch(frozenset(("DateStyle", "TimeZone")))
     assert commands == 4
     assert reset.startswith(plain.messages)
     assert b"DateStyle" in reset
@@ -144,12 +144,12 @@ def test_a_time_zone_that_the_connection_has_is_not_set_again(targets: Targets) 
     anywhere = known(targets, Grant("one"), context())
     assert in_utc is not None
     assert anywhere is not None
-    there, commands, _ = in_utc.profile.switch(frozenset(("TimeZone",)), "UTC")
+    there, commands, *_ = in_utc.profile.switch(frozenset(("TimeZone",)), "UTC")
     assert (commands, b"TimeZone" in there) == (2, False)
-    elsewhere, commands, _ = in_utc.profile.switch(frozenset(("TimeZone",)), "Asia/Tokyo")
+    elsewhere, commands, *_ = in_utc.profile.switch(frozenset(("TimeZone",)), "Asia/Tokyo")
     assert (commands, b"TimeZone" in elsewhere) == (3, True)
     # What the database's own is, is not known.
-    default, commands, _ = anywhere.profile.switch(frozenset(), "UTC")
+    default, commands, *_ = anywhere.profile.switch(frozenset(), "UTC")
     assert (commands, b"TimeZone" in default) == (3, True)
 
 
