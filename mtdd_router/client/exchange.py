@@ -239,7 +239,8 @@ class Exchange:
         """Leave; what is open is rolled back."""
         session, self._session = self._session, None
         self._begin = ""
-        self._in_transaction = self.pinned = self.ended = False
+        self._in_transaction = self.pinned = False
+        self.end_transaction()
         if session is not None:
             if self.inflight:
                 session.abandon()
@@ -252,7 +253,8 @@ class Exchange:
         idle = self.idle and not self._in_transaction
         self._session = None
         self._begin = ""
-        self._in_transaction = self.pinned = self.inflight = self._copying = self.ended = False
+        self._in_transaction = self.pinned = self.inflight = self._copying = False
+        self.end_transaction()
         return idle
 
     # internals

@@ -7,7 +7,10 @@ a round trip of their own would take longer than reading them.
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["PREEXISTING", "Preexisting"]
+__all__ = ["GRANTS_HAVE_OPTIONS", "PREEXISTING", "Preexisting"]
+
+GRANTS_HAVE_OPTIONS: Final = 160000
+"""The version from which on a role may be granted WITH SET and INHERIT."""
 
 # Names are looked up in PostgreSQL's caches where that can be, which needs no planning. What
 # PostgreSQL 16 calls SET is MEMBER before. Both rights are null where there is no role.
@@ -16,7 +19,7 @@ PREEXISTING: Final = f"""
        coalesce((SELECT d.description FROM pg_catalog.pg_shdescription d
                   WHERE d.objoid = {_ROLE} AND d.classoid = 'pg_catalog.pg_authid'::regclass), ''),
        pg_catalog.pg_has_role({_ROLE},
-           CASE WHEN current_setting('server_version_num')::int >= 160000
+           CASE WHEN current_setting('server_version_num')::int >= {GRANTS_HAVE_OPTIONS}
                 THEN 'SET' ELSE 'MEMBER' END),
        pg_catalog.has_database_privilege({_ROLE}, current_database(), 'CONNECT'),
        {_ROLE} IS NOT NULL AND EXISTS (SELECT FROM mtdd.retired_role t WHERE t.role = {{role}}),

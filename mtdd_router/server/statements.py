@@ -40,7 +40,7 @@ class Statement:
     Attributes:
         fusable: it is one plain DML statement, which may run in one Sync, or one Query,
             with the statements before it.
-        whole: it has had no effect if it failed, as a script may, or a procedure.
+        whole: it has no effect if it fails; a script or a procedure may have had some by then.
         pins: it leaves state behind that a later statement may rely on.
         holds: the cursor that it declares WITH HOLD, or empty.
         closes: the cursor that it closes, ``*`` for all, or empty.
@@ -331,10 +331,10 @@ def _parsed(statement: bytes) -> Statement:
             return Statement(closes=node.portalname or "*")
         if database := _undisturbed_database(node):
             return Statement(database=database, refusal=_refusal(node))
-    fusable = len(nodes) == 1 and isinstance(nodes[0], _PLAIN_DML)
+    only = nodes[0] if len(nodes) == 1 else None
     return Statement(
-        fusable=fusable,
-        whole=fusable or (len(nodes) == 1 and isinstance(nodes[0], ast.CopyStmt)),
+        fusable=isinstance(only, _PLAIN_DML),
+        whole=isinstance(only, (*_PLAIN_DML, ast.CopyStmt)),
         pins=any(_pins(node) or _is_held(node) for node in nodes),
         refusal=next(filter(None, map(_refusal, nodes)), ""),
         listens=any(isinstance(node, ast.ListenStmt) for node in nodes),

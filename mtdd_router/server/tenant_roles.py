@@ -13,14 +13,13 @@ from typing import Final
 from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection
-from mtdd_router.server.preexisting import Preexisting
+from mtdd_router.server.preexisting import GRANTS_HAVE_OPTIONS, Preexisting
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.types import Isolation
 
 __all__ = ["AlreadyExists", "NotPossible", "TenantRoles", "not_ours"]
 
 _PATIENCE: Final = 5.0
-_GRANTS_HAVE_OPTIONS: Final = 160000
 # Of a role that is nobody's member, PUBLIC's rights are all it has.
 _OPEN_DATABASES: Final = """
 SELECT d.datname::text, d.datname = current_database()
@@ -207,7 +206,7 @@ class TenantRoles:
 
     @property
     def _grants_have_options(self) -> bool:
-        return self._connection.info.server_version >= _GRANTS_HAVE_OPTIONS
+        return self._connection.info.server_version >= GRANTS_HAVE_OPTIONS
 
     def _dropping_retired(self, role: str) -> list[sql.Composable]:
         """Return what drops a role that was another tenant's, for one of the same name."""

@@ -227,6 +227,19 @@ def meanwhile(action: Callable[[], object], *, when: Callable[[], bool]) -> Iter
         future.result()
 
 
+@contextlib.contextmanager
+def answer_lost(site: Site, text: str) -> Iterator[None]:
+    """Lose the answer to a statement with *text* on the way, and cut the line when it has run."""
+
+    def lose() -> None:
+        site.relay.lose_answers()
+        assert wait_until(lambda: not site.runs(text), timeout=PATIENCE)
+        site.relay.cut()
+
+    with meanwhile(lose, when=lambda: site.runs(text)):
+        yield
+
+
 def answers(site: Site) -> bool:
     """Tell whether PostgreSQL takes connections."""
     with contextlib.suppress(psycopg.OperationalError):
@@ -398,12 +411,7 @@ def test_a_last_write_whose_backend_is_killed_before_the_commit_is_rolled_back(s
 
 
 def test_a_commit_whose_answer_was_lost_on_the_way_is_known_to_have_succeeded(site: Site) -> None:
-    def lose_the_answer() -> None:
-        site.relay.lose_answers()
-        assert wait_until(lambda: not site.runs("COMMIT"), timeout=PATIENCE)
-        site.relay.cut()
-
-    with site.slow_commit(0.5), meanwhile(lose_the_answer, when=lambda: site.runs("COMMIT")):
+    with site.slow_commit(0.5), answer_lost(site, "COMMIT"):
         with transaction.atomic(using=TENANT):
             add("kept")
     assert site.names() == ["kept"]
@@ -413,12 +421,7 @@ def test_a_commit_whose_answer_was_lost_on_the_way_is_known_to_have_succeeded(si
 def test_a_last_write_whose_answer_was_lost_on_the_way_says_that_all_was_committed(
     site: Site,
 ) -> None:
-    def lose_the_answer() -> None:
-        site.relay.lose_answers()
-        assert wait_until(lambda: not site.runs("COMMIT"), timeout=PATIENCE)
-        site.relay.cut()
-
-    with site.slow_commit(0.5), meanwhile(lose_the_answer, when=lambda: site.runs("COMMIT")):
+    with site.slow_commit(0.5), answer_lost(site, "COMMIT"):
         with pytest.raises(OperationalError, match="committed with its last write") as caught:
             with transaction.atomic(using=TENANT):
                 add("first")
@@ -441,12 +444,7 @@ def test_a_last_write_whose_long_answer_was_cut_off_says_that_it_took_effect(
         FROM generate_series(1, {MANY}) AS n RETURNING repeat('x', 500)
     """
 
-    def lose_the_rest() -> None:
-        site.relay.lose_answers()
-        assert wait_until(lambda: not site.runs("COMMIT"), timeout=PATIENCE)
-        site.relay.cut()
-
-    with site.slow_commit(0.0001), meanwhile(lose_the_rest, when=lambda: site.runs("COMMIT")):
+    with site.slow_commit(0.0001), answer_lost(site, "COMMIT"):
         with pytest.raises(OperationalError, match="result is lost") as caught:
             with transaction.atomic(using=TENANT), connections[TENANT].cursor() as cursor:
                 if not first:
@@ -480,12 +478,7 @@ def test_a_transaction_of_one_last_write_that_was_cut_off_is_done_exactly_once(s
 
 
 def test_a_write_whose_answer_was_lost_on_the_way_says_so_and_is_not_repeated(site: Site) -> None:
-    def lose_the_answer() -> None:
-        site.relay.lose_answers()
-        assert wait_until(lambda: not site.runs("pg_sleep"), timeout=PATIENCE)
-        site.relay.cut()
-
-    with meanwhile(lose_the_answer, when=lambda: site.runs("pg_sleep")):
+    with answer_lost(site, "pg_sleep"):
         with pytest.raises(OperationalError, match="It took effect") as caught:
             with connections[TENANT].cursor() as cursor:
                 cursor.execute(SLOW_INSERT, ["once", 0.5])

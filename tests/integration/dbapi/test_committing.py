@@ -34,6 +34,16 @@ def run(request: pytest.FixtureRequest, connection: psycopg.Connection[Any], tab
     return request.param
 
 
+def tell_at_commit(direct: psycopg.Connection[Any], what: str) -> None:
+    """Let COMMIT raise a notice of *what* for each row that was inserted."""
+    direct.execute(f"""
+        CREATE FUNCTION scratch.tell() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE NOTICE {what}; RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER tell AFTER INSERT ON scratch.t
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION scratch.tell()
+    """)
+
+
 def ids(direct: psycopg.Connection[Any]) -> list[int]:
     return [number for (number,) in direct.execute("SELECT id FROM scratch.t ORDER BY 1")]
 
@@ -101,12 +111,7 @@ def test_in_autocommit_it_changes_nothing(direct, connection, run):
 def test_what_comes_unasked_with_the_commit_arrives(direct, connection, run):
     notices: list[str] = []
     connection.add_notice_handler(lambda notice: notices.append(notice.message_primary))
-    direct.execute("""
-        CREATE FUNCTION scratch.tell() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE NOTICE 'row %', NEW.id; RETURN NULL; END $$;
-        CREATE CONSTRAINT TRIGGER tell AFTER INSERT ON scratch.t
-        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION scratch.tell()
-    """)
+    tell_at_commit(direct, "'row %', NEW.id")
     with connection.committing():
         run(connection, INSERT, [1, "first"])
     connection.commit()
@@ -115,12 +120,7 @@ def test_what_comes_unasked_with_the_commit_arrives(direct, connection, run):
 
 
 def test_a_commit_that_says_much_is_awaited(direct, connection, run):
-    direct.execute("""
-        CREATE FUNCTION scratch.tell() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE NOTICE '%', repeat('x', 1000); RETURN NULL; END $$;
-        CREATE CONSTRAINT TRIGGER tell AFTER INSERT ON scratch.t
-        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION scratch.tell()
-    """)
+    tell_at_commit(direct, "'%', repeat('x', 1000)")
     told: list[object] = []
     connection.add_notice_handler(told.append)
     with connection.committing():

@@ -13,6 +13,7 @@ from mtdd_router import TenantRequired, TransactionEnded, dbapi, last_write, ten
 from mtdd_router.testing import assert_num_rpcs
 
 NOBODY = 10_000_000
+LINK = "INSERT INTO auth_group_permissions (group_id, permission_id) VALUES (%s, %s)"
 
 
 @pytest.fixture
@@ -113,11 +114,10 @@ def test_an_error_of_the_write_rolls_all_back(
 def test_an_error_of_the_commit_is_raised_in_the_block(
     abc: str, group: Group, committed: Callable[[], set[str]]
 ) -> None:
-    link = "INSERT INTO auth_group_permissions (group_id, permission_id) VALUES (%s, %s)"
     with transaction.atomic(using=abc), connections[abc].cursor() as cursor:
         Group.objects.using(abc).create(name="never")
         with last_write(using=abc), pytest.raises(IntegrityError, match="not present in table"):
-            cursor.execute(link, [group.pk, NOBODY])
+            cursor.execute(LINK, [group.pk, NOBODY])
         # It has rolled back, and nothing more can become a part of it.
         with pytest.raises(transaction.TransactionManagementError):
             cursor.execute("SELECT 1")
@@ -127,13 +127,12 @@ def test_an_error_of_the_commit_is_raised_in_the_block(
 def test_whoever_catches_the_error_of_the_commit_sees_no_hook_called(
     abc: str, group: Group, committed: Callable[[], set[str]]
 ) -> None:
-    link = "INSERT INTO auth_group_permissions (group_id, permission_id) VALUES (%s, %s)"
     told: list[str] = []
     with transaction.atomic(using=abc), connections[abc].cursor() as cursor:
         Group.objects.using(abc).create(name="never")
         transaction.on_commit(lambda: told.append("committed"), using=abc)
         with contextlib.suppress(IntegrityError), last_write(using=abc):
-            cursor.execute(link, [group.pk, NOBODY])
+            cursor.execute(LINK, [group.pk, NOBODY])
     assert told == []
     assert committed() == {"staff"}
 
