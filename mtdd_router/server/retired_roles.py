@@ -14,12 +14,14 @@ from psycopg import errors as pg_errors
 from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection
-from mtdd_router.server.spare_roles import FEW_TENANTS, MOST, batch_size
+from mtdd_router.server.spare_roles import MOST, TENANTS_PER_ROLE
 
 __all__ = ["MANY_TENANTS", "RetiredRoles", "retiring"]
 
+# With fewer the reading takes about a millisecond: to drop a role later takes longer in all.
+_MANY: Final = 1000
 MANY_TENANTS: Final = (
-    f"(SELECT count(*) = {FEW_TENANTS} FROM (SELECT FROM mtdd.placement LIMIT {FEW_TENANTS}) p)"
+    f"(SELECT count(*) = {_MANY} FROM (SELECT FROM mtdd.placement LIMIT {_MANY}) p)"
 )
 """The expression whether the shard has so many tenants that roles are retired."""
 
@@ -78,7 +80,12 @@ class RetiredRoles:
         row = await cursor.fetchone()
         assert row is not None
         tenants, roles = row
-        return list(roles) if len(roles) >= max(1, batch_size(tenants)) else []
+        return list(roles) if len(roles) >= _batch_size(tenants) else []
+
+
+def _batch_size(tenants: int) -> int:
+    """Return how many roles are dropped together on a shard with so many tenants."""
+    return min(tenants // TENANTS_PER_ROLE, MOST) if tenants >= _MANY else 1
 
 
 def _dropping(role: str) -> sql.Composed:

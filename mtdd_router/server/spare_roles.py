@@ -2,7 +2,7 @@
 
 Whenever a role is made, every session of PostgreSQL that has become some role reads all
 memberships of its login role anew the next time: with many tenants that takes longer than
-most statements. So a shard with many makes roles in batches, in one transaction each,
+most statements. So a shard with more than a few makes roles in batches, in one transaction each,
 and a new tenant then changes no role at all.
 
 A session that reads memberships while a batch is committed may remember those of before, until
@@ -25,19 +25,22 @@ from mtdd_router.server.preexisting import PREEXISTING
 from mtdd_router.server.tenant_roles import TenantRoles
 from mtdd_router.types import Isolation, Placement
 
-__all__ = ["FEW_TENANTS", "MOST", "SETTLES", "SpareRoles", "batch_size", "placing"]
+__all__ = ["MOST", "SETTLES", "TENANTS_PER_ROLE", "SpareRoles", "placing"]
 
 SETTLES: Final = 1.0
 """After so many seconds every session has read which roles there are."""
 
-FEW_TENANTS: Final = 1000
-"""With fewer tenants the reading takes about a millisecond."""
-
 MOST: Final = 512
 """So many roles are made ahead, or kept behind, at most."""
 
-# So what a batch costs others grows no faster than what its tenants bring.
-_TENANTS_PER_SPARE: Final = 32
+TENANTS_PER_ROLE: Final = 32
+"""For so many tenants there is one: what a batch costs others grows no faster than what it brings.
+"""
+
+# With fewer tenants to read about, a role each makes tenants no slower.
+_FEW_TENANTS: Final = 100
+# As many are used while the next batch settles, by who makes one tenant after the other.
+_FEWEST: Final = 64
 # A batch is made when this part of all is left.
 _LOW: Final = 2
 _LOCK: Final = 0x6D747372
@@ -78,11 +81,6 @@ RETURNING k.role
 """
 
 
-def batch_size(tenants: int) -> int:
-    """Return how many roles are made ahead, or kept behind, for so many tenants of a shard."""
-    return min(tenants // _TENANTS_PER_SPARE, MOST) if tenants >= FEW_TENANTS else 0
-
-
 def placing(placement: Placement) -> sql.Composable:
     """Return what inserts the placement, with a spare role instead of its own if there is one.
 
@@ -116,7 +114,7 @@ class SpareRoles:
             row = await cursor.fetchone()
             assert row is not None
             there, tenants, alone = row
-            wanted = batch_size(tenants)
+            wanted = _batch_size(tenants)
             if not alone or not wanted or there * _LOW > wanted:
                 return 0
             names = [f"mtdd_role_{secrets.token_hex(8)}" for _ in range(wanted - there)]
@@ -149,6 +147,13 @@ class SpareRoles:
         cursor = await self._connection.execute(_IDLE_MAKERS)
         for (maker,) in await cursor.fetchall():
             await self._connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(maker)))
+
+
+def _batch_size(tenants: int) -> int:
+    """Return how many roles are made ahead on a shard with so many tenants."""
+    if tenants < _FEW_TENANTS:
+        return 0
+    return min(max(tenants // TENANTS_PER_ROLE, _FEWEST), MOST)
 
 
 def _logs_in(isolation: Isolation) -> bool:

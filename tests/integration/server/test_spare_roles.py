@@ -21,7 +21,7 @@ from tests.integration.server.test_tenant_sessions import Fixed
 
 NewPlacement = Callable[..., Placement]
 
-# A 32nd of these are made ahead.
+# For these 64 roles are made ahead, and a 32nd of them is kept behind.
 TENANTS = 1280
 
 
