@@ -25,6 +25,7 @@ class _Watched:
     def __init__(self) -> None:
         self._registry = load_registry()
         self.route, self.present_name = self._registry.route, self._registry.present_name
+        self.routes_of = self._registry.routes_of
         self.first_at = 0.0
 
     def routes(self) -> Iterator[Route]:

@@ -2,7 +2,8 @@
 
 Invariants: a known, fresh route costs one dict lookup and no lock. One thread reads
 a missing tenant from the registry while the others wait for its answer. A route that
-has outlived MTDD_ROUTE_TTL is served on while one thread reads it anew. While the
+has outlived MTDD_ROUTE_TTL is served on while one thread reads it anew, and with it others
+that were used lately: so tenants that are seldom asked for need not each ask. While the
 registry cannot be reached, known routes stay good (a shard server refuses a wrong
 one by its epoch). An unknown name is remembered for `NEGATIVE_TTL` only. What was read
 ahead is packed until it is first used, and no name is in both places.
@@ -51,6 +52,12 @@ _MAX_UNKNOWN: Final = 10_000
 
 _PRELOADED_AT_A_TIME: Final = 10_000
 
+# With a route that is read anew go so many others, found among so many, ...
+_RENEWED_TOGETHER: Final = 100
+_LOOKED_AT: Final = 1000
+# ... that were used in so many times of MTDD_ROUTE_TTL.
+_IN_USE: Final = 10
+
 # Python 3.11 takes a fifth of a lookup's time to find a member of an enum.
 _ACTIVE: Final = TenantState.ACTIVE
 
@@ -74,13 +81,14 @@ def load_registry() -> Registry:
 
 
 class _Entry:
-    """A route and the time (monotonic seconds) until which it is fresh."""
+    """A route, until when it is fresh, and when it was used last; in monotonic seconds."""
 
-    __slots__ = ("fresh_until", "route")
+    __slots__ = ("fresh_until", "route", "used_at")
 
-    def __init__(self, route: Route, fresh_until: float) -> None:
+    def __init__(self, route: Route, fresh_until: float, used_at: float) -> None:
         self.route = route
         self.fresh_until = fresh_until
+        self.used_at = used_at
 
 
 class _Flight:
@@ -100,6 +108,7 @@ class Directory:
     def __init__(self, make_registry: Callable[[], Registry] = load_registry) -> None:
         self._make_registry = make_registry
         self._registry: Registry | None = None
+        # In the order in which they were read, or found unused.
         self._entries: dict[str, _Entry] = {}
         self._preloaded = Preloaded()
         self._unknown: dict[str, float] = {}
@@ -120,8 +129,9 @@ class Directory:
             TenantUnavailable: if it is not active, outside of ``maintenance()``.
             RegistryUnavailable: if it is not known here and the registry is down.
         """
-        entry = self._entries.get(tenant) or self._unpack(tenant)
-        if entry is not None and entry.fresh_until > monotonic():
+        entry, now = self._entries.get(tenant) or self._unpack(tenant), monotonic()
+        if entry is not None and entry.fresh_until > now:
+            entry.used_at = now
             route = entry.route
         else:
             route = self._look_up(tenant, entry)
@@ -241,7 +251,7 @@ class Directory:
         with self._lock:
             entry = self._entries.get(tenant)
             if entry is None and (found := self._preloaded.pop(tenant)):
-                entry = self._entries[tenant] = _Entry(*found)
+                entry = self._entries[tenant] = _Entry(*found, used_at=monotonic())
             return entry
 
     def _look_up(self, tenant: str, entry: _Entry | None) -> Route:
@@ -250,14 +260,47 @@ class Directory:
                 raise _does_not_exist(tenant)
             return self._read(tenant)
         # The others go on with the old route while this thread reads the new one.
-        entry.fresh_until = monotonic() + RETRY_AFTER
+        entry.used_at = monotonic()
+        entry.fresh_until = entry.used_at + RETRY_AFTER
         try:
-            return self._read(tenant)
+            route = self._read(tenant)
         except RegistryUnavailable as exc:
             if not self._down:
                 self._down = True
                 logger.warning("The registry is unavailable; known routes stay in use: %s", exc)
             return entry.route
+        with suppress(RegistryUnavailable):
+            self._renew_others()
+        return route
+
+    def _renew_others(self) -> None:
+        """Read anew some of the routes that are stale and were used lately.
+
+        Raises:
+            RegistryUnavailable: if the registry cannot be reached; then they stay in use.
+        """
+        with self._lock:
+            generation = self._generation
+            names = self._due()
+        if names:
+            found = {route.tenant: route for route in self._source().routes_of(names)}
+            for name in names:
+                self._store(name, found.get(name), generation)
+
+    def _due(self) -> list[str]:
+        """Return which routes to read anew, and let them be used meanwhile."""
+        now = monotonic()
+        due: list[str] = []
+        unused_since = now - _IN_USE * mtdd_settings.route_ttl
+        for name, entry in list(islice(self._entries.items(), _LOOKED_AT)):
+            if entry.fresh_until > now or len(due) == _RENEWED_TOGETHER:
+                break
+            if entry.used_at > unused_since:
+                entry.fresh_until = now + RETRY_AFTER
+                due.append(name)
+            else:
+                self._entries[name] = self._entries.pop(name)
+        return due
 
     def _read(self, tenant: str) -> Route:
         """Read *tenant* from the registry, or share the answer of a read that runs."""
@@ -308,14 +351,15 @@ class Directory:
             if not self._may_store(generation):
                 return route
             before = self._unpack(tenant)
+            self._entries.pop(tenant, None)
             if route is None:
-                self._entries.pop(tenant, None)
                 if len(self._unknown) >= _MAX_UNKNOWN:
                     self._unknown.clear()
                 self._unknown[tenant] = now + NEGATIVE_TTL
             else:
                 self._unknown.pop(tenant, None)
-                self._entries[tenant] = _Entry(route, now + _fresh_for(route.state))
+                used_at = now if before is None else before.used_at
+                self._entries[tenant] = _Entry(route, now + _fresh_for(route.state), used_at)
         if before is not None and _is_another(before.route, route):
             alias_released.send(Directory, alias=tenant)
         return route

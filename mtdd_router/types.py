@@ -3,7 +3,7 @@
 import enum
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -134,6 +134,13 @@ class Registry(Protocol):
 
     def routes(self) -> Iterable[Route]:
         """Return the routes of all tenants, streamed."""
+
+    def routes_of(self, tenants: Collection[str]) -> Iterable[Route]:
+        """Return the current routes of those of *tenants* that there are, some hundred at most.
+
+        Raises:
+            RegistryUnavailable: if the registry's database cannot be asked.
+        """
 
 
 @dataclass(frozen=True, slots=True)

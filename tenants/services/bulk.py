@@ -157,7 +157,7 @@ def _new_tenant(
         ValueError: if that cannot be.
     """
     if len(cells) != len(header):
-        raise ValueError(f"It has {len(cells)} cells, the header {len(header)}.")
+        raise ValueError(f"Cells here: {len(cells)}, in the header: {len(header)}.")
     given = dict(zip(header, (cell.strip() for cell in cells), strict=True))
     try:
         name = validate_new_name(given["name"])

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -31,6 +31,7 @@ class MemoryRegistry:
         self.rows: dict[str, Route] = {}
         self.renamed: dict[str, str] = {}
         self.reads: list[str] = []
+        self.together: list[set[str]] = []
         self.down = False
         self.delay = 0.0
 
@@ -63,6 +64,12 @@ class MemoryRegistry:
 
     def routes(self) -> Iterable[Route]:
         yield from self.rows.values()
+
+    def routes_of(self, tenants: Collection[str]) -> Iterable[Route]:
+        self.together.append(set(tenants))
+        if self.down:
+            raise RegistryUnavailable("down")
+        return [self.rows[tenant] for tenant in tenants if tenant in self.rows]
 
 
 @pytest.fixture
@@ -457,6 +464,106 @@ def test_refresh_reads_a_known_route_if_nothing_newer_is_known(
     assert registry.reads == []
     assert directory.refresh("abc", route) == route
     assert registry.reads == ["abc"]
+
+
+def test_a_route_that_is_read_anew_brings_others_that_were_used_lately(
+    directory: Directory, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"t{number}" for number in range(250)]
+    for name in names:
+        registry.put(name)
+        directory.route(name)
+    registry.reads.clear()
+    for name in names:
+        registry.put(name, epoch=2)
+    later(monkeypatch, 61)
+    assert [directory.route(name).epoch for name in names] == [2] * 250
+    assert registry.reads == ["t0", "t101", "t202"]
+    assert [len(together) for together in registry.together] == [100, 100, 47]
+    # Nothing is read more than once a minute.
+    assert [directory.route(name).epoch for name in names] == [2] * 250
+    assert len(registry.reads) == 3
+
+
+def test_routes_that_nobody_uses_are_not_read_with_others(
+    directory: Directory, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_module, "_LOOKED_AT", 10)
+    idle = [registry.put(f"idle{number}") for number in range(20)]
+    used = [registry.put(f"used{number}") for number in range(5)]
+    for route in [*idle, *used]:
+        directory.route(route.tenant)
+    for minute in range(1, 13):
+        later(monkeypatch, minute * 50.0)
+        for route in used:
+            directory.route(route.tenant)
+    registry.together.clear()
+    # Those that are idle are passed over, a few at a time, ...
+    for minute in range(13, 25):
+        later(monkeypatch, minute * 61.0)
+        for route in used:
+            directory.route(route.tenant)
+    read = set().union(*registry.together)
+    assert read
+    assert read <= {route.tenant for route in used}
+    # ... and still known.
+    registry.down = True
+    assert [directory.route(route.tenant) for route in idle] == idle
+
+
+def test_others_that_are_gone_or_elsewhere_are_noticed(
+    directory: Directory,
+    registry: MemoryRegistry,
+    released: list[str | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("abc", "gone", "moved", "same"):
+        directory.route(registry.put(name).tenant)
+    del registry.rows["gone"]
+    registry.put("moved", shard="shard2", epoch=2)
+    later(monkeypatch, 61)
+    directory.route("abc")
+    assert sorted(filter(None, released)) == ["gone", "moved"]
+    assert directory.known("gone") is None
+    assert directory.route("moved").shard == "shard2"
+    assert registry.reads.count("moved") == 1
+
+
+def test_others_stay_in_use_while_they_are_read_anew_or_cannot_be(
+    directory: Directory, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("abc", "xyz"):
+        directory.route(registry.put(name).tenant)
+    registry.reads.clear()
+    later(monkeypatch, 61)
+
+    def routes_of(tenants: Collection[str]) -> Iterable[Route]:
+        assert [directory.route(tenant).epoch for tenant in tenants] == [1]
+        raise RegistryUnavailable("down")
+
+    monkeypatch.setattr(registry, "routes_of", routes_of)
+    registry.put("abc", epoch=2)
+    assert directory.route("abc").epoch == 2
+    assert directory.route("xyz").epoch == 1
+    assert registry.reads == ["abc"]
+
+
+def test_what_was_forgotten_while_others_were_read_is_read_anew(
+    directory: Directory, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("abc", "xyz"):
+        directory.route(registry.put(name).tenant)
+    later(monkeypatch, 61)
+
+    def routes_of(tenants: Collection[str]) -> Iterable[Route]:
+        found = [registry.rows[tenant] for tenant in tenants]
+        registry.put("xyz", epoch=2)
+        directory.forget("xyz")
+        return found
+
+    monkeypatch.setattr(registry, "routes_of", routes_of)
+    directory.route("abc")
+    assert directory.route("xyz").epoch == 2
 
 
 @pytest.mark.parametrize("again", ["refreshed", "preloaded"])

@@ -1,7 +1,7 @@
 """The process-wide cache of domains, on a registry in memory."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pytest
@@ -45,6 +45,9 @@ class Registry:
 
     def routes(self) -> Iterable[Route]:
         return ()
+
+    def routes_of(self, tenants: Collection[str]) -> Iterable[Route]:
+        return [route for tenant in tenants if (route := self.route(tenant))]
 
 
 class Clock:

@@ -32,6 +32,12 @@ def test_a_route_costs_one_query(abc, django_assert_num_queries):
     assert route == abc.route()
 
 
+def test_the_routes_of_some_cost_one_query(abc, shard, django_assert_num_queries):
+    Tenant.objects.create(name="aaa", shard=shard, namespace="t_aaa", role="t_aaa")
+    with django_assert_num_queries(1):
+        assert DatabaseRegistry().routes_of(["abc", "nobody"]) == [abc.route()]
+
+
 @pytest.mark.parametrize("name", ["", "ABC", "a'b", "a\0b", "ü", "x" * 10_000])
 def test_what_is_no_tenant_has_no_route(abc, name):
     assert DatabaseRegistry().route(name) is None
@@ -68,7 +74,8 @@ def test_each_tenant_is_among_all_routes_once_though_some_are_renamed_meanwhile(
 def test_a_database_that_is_down_is_said_and_never_a_missing_tenant(monkeypatch):
     monkeypatch.setitem(connection.settings_dict, "PORT", "1")
     connection.close()
-    for ask in (lambda r: r.route("abc"), lambda r: list(r.routes())):
+    asked = (lambda r: r.route("abc"), lambda r: list(r.routes()), lambda r: r.routes_of(["abc"]))
+    for ask in asked:
         with pytest.raises(RegistryUnavailable, match=r"'default'.*is PostgreSQL running"):
             ask(DatabaseRegistry())
 
