@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
+from math import inf
 from time import monotonic
 from typing import Final
 
@@ -269,35 +270,37 @@ class Directory:
                 self._down = True
                 logger.warning("The registry is unavailable; known routes stay in use: %s", exc)
             return entry.route
-        with suppress(RegistryUnavailable):
-            self._renew_others()
+        self._renew_others()
         return route
 
     def _renew_others(self) -> None:
-        """Read anew some of the routes that are stale and were used lately.
-
-        Raises:
-            RegistryUnavailable: if the registry cannot be reached; then they stay in use.
-        """
+        """Read anew some of the routes that are stale and were used lately."""
         with self._lock:
             generation = self._generation
-            names = self._due()
-        if names:
-            found = {route.tenant: route for route in self._source().routes_of(names)}
-            for name in names:
-                self._store(name, found.get(name), generation)
+            due = self._due()
+        if not due:
+            return
+        try:
+            found = {route.tenant: route for route in self._source().routes_of(due.keys())}
+        except RegistryUnavailable:
+            # Whoever asks for one of them reads it, or goes on with it, by himself.
+            for entry in due.values():
+                entry.fresh_until = -inf
+            return
+        for name in due:
+            self._store(name, found.get(name), generation)
 
-    def _due(self) -> list[str]:
+    def _due(self) -> dict[str, _Entry]:
         """Return which routes to read anew, and let them be used meanwhile."""
         now = monotonic()
-        due: list[str] = []
+        due: dict[str, _Entry] = {}
         unused_since = now - _IN_USE * mtdd_settings.route_ttl
         for name, entry in list(islice(self._entries.items(), _LOOKED_AT)):
             if entry.fresh_until > now or len(due) == _RENEWED_TOGETHER:
                 break
             if entry.used_at > unused_since:
                 entry.fresh_until = now + RETRY_AFTER
-                due.append(name)
+                due[name] = entry
             else:
                 self._entries[name] = self._entries.pop(name)
         return due

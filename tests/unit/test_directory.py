@@ -544,8 +544,11 @@ def test_others_stay_in_use_while_they_are_read_anew_or_cannot_be(
     monkeypatch.setattr(registry, "routes_of", routes_of)
     registry.put("abc", epoch=2)
     assert directory.route("abc").epoch == 2
-    assert directory.route("xyz").epoch == 1
     assert registry.reads == ["abc"]
+    # What could not be had with others is asked for by itself.
+    registry.put("xyz", epoch=2)
+    assert directory.route("xyz").epoch == 2
+    assert registry.reads == ["abc", "xyz"]
 
 
 def test_what_was_forgotten_while_others_were_read_is_read_anew(
