@@ -130,7 +130,8 @@ class Directory:
             TenantUnavailable: if it is not active, outside of ``maintenance()``.
             RegistryUnavailable: if it is not known here and the registry is down.
         """
-        entry, now = self._entries.get(tenant) or self._unpack(tenant), monotonic()
+        entry = self._entries.get(tenant) or self._unpack(tenant)
+        now = monotonic()
         if entry is not None and entry.fresh_until > now:
             entry.used_at = now
             route = entry.route
