@@ -137,14 +137,16 @@ def check_apps(**_: Any) -> Iterator[CheckMessage]:
 def check_registry(**_: Any) -> Iterator[CheckMessage]:
     """MTDD_REGISTRY leads to a registry."""
     hint = (
-        'Give the path of a class with route() and routes(); "tenants" must be installed for its.'
+        "Give the path of a class with route(), routes() and routes_of(); "
+        '"tenants" must be installed for its.'
     )
     try:
         registry = load_registry()
     except ConfigurationError as exc:
         yield Error(str(exc), hint=hint, id="mtdd.E007")
         return
-    missing = [name for name in ("route", "routes") if not callable(getattr(registry, name, None))]
+    wanted = ("route", "routes", "routes_of")
+    missing = [name for name in wanted if not callable(getattr(registry, name, None))]
     if missing:
         yield Error(
             f"MTDD_REGISTRY = {mtdd_settings.registry!r} has no {' and no '.join(missing)}.",

@@ -283,27 +283,36 @@ class Directory:
             return
         try:
             found = {route.tenant: route for route in self._source().routes_of(due.keys())}
+            for name, entry in due.items():
+                self._store(name, found.get(name), generation, instead_of=entry)
         except RegistryUnavailable:
-            # Whoever asks for one of them reads it, or goes on with it, by himself.
-            for entry in due.values():
-                entry.fresh_until = -inf
-            return
-        for name in due:
-            self._store(name, found.get(name), generation)
+            pass
+        except Exception as exc:  # noqa: BLE001 - whoever asked for another has his route
+            logger.warning("Stale routes cannot be read together: %s", exc)
+        finally:
+            # What was not stored is read by whoever asks for it.
+            with self._lock:
+                for name, entry in due.items():
+                    if self._entries.get(name) is entry:
+                        entry.fresh_until = -inf
 
     def _due(self) -> dict[str, _Entry]:
         """Return which routes to read anew, and let them be used meanwhile."""
-        now = monotonic()
+        now, ttl = monotonic(), mtdd_settings.route_ttl
         due: dict[str, _Entry] = {}
-        unused_since = now - _IN_USE * mtdd_settings.route_ttl
-        for name, entry in list(islice(self._entries.items(), _LOOKED_AT)):
+        unused = []
+        if not ttl:
+            return due
+        for name, entry in islice(self._entries.items(), _LOOKED_AT):
             if entry.fresh_until > now or len(due) == _RENEWED_TOGETHER:
                 break
-            if entry.used_at > unused_since:
+            if entry.used_at > now - _IN_USE * ttl:
                 entry.fresh_until = now + RETRY_AFTER
                 due[name] = entry
             else:
-                self._entries[name] = self._entries.pop(name)
+                unused.append(name)
+        for name in unused:
+            self._entries[name] = self._entries.pop(name)
         return due
 
     def _read(self, tenant: str) -> Route:
@@ -338,8 +347,18 @@ class Directory:
             raise _does_not_exist(tenant)
         return route
 
-    def _store(self, tenant: str, route: Route | None, generation: int) -> Route | None:
-        """Keep what was read, unless something was forgotten meanwhile."""
+    def _store(
+        self,
+        tenant: str,
+        route: Route | None,
+        generation: int,
+        *,
+        instead_of: _Entry | None = None,
+    ) -> Route | None:
+        """Keep what was read, unless something was forgotten meanwhile.
+
+        Nor if *instead_of* is given, and is no longer what is kept.
+        """
         now = monotonic()
         if route is not None:
             route = Route(
@@ -355,6 +374,8 @@ class Directory:
             if not self._may_store(generation):
                 return route
             before = self._unpack(tenant)
+            if instead_of is not None and before is not instead_of:
+                return route
             self._entries.pop(tenant, None)
             if route is None:
                 if len(self._unknown) >= _MAX_UNKNOWN:

@@ -139,7 +139,7 @@ class Registry(Protocol):
         """Return the current routes of those of *tenants* that there are, some hundred at most.
 
         Raises:
-            RegistryUnavailable: if the registry's database cannot be asked.
+            RegistryUnavailable: if the registry's database cannot be asked, or not now.
         """
 
 

@@ -7,7 +7,7 @@ database is always RegistryUnavailable, never "no such tenant".
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
-from django.db import DEFAULT_DB_ALIAS, Error, ProgrammingError
+from django.db import DEFAULT_DB_ALIAS, Error, ProgrammingError, connections
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -90,8 +90,11 @@ class DatabaseRegistry:
         """Return the routes of those of *tenants* that there are.
 
         Raises:
-            RegistryUnavailable: if the database cannot be asked.
+            RegistryUnavailable: if the database cannot be asked, or in a transaction: that may
+                see them as they were long ago, and would end with a failure of this query.
         """
+        if connections[DEFAULT_DB_ALIAS].in_atomic_block:
+            raise RegistryUnavailable("Routes are not read together in a transaction.")
         try:
             return [*map(_route, self._rows().filter(name__in=tenants).order_by())]
         except Error as exc:

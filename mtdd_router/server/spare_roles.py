@@ -39,7 +39,7 @@ TENANTS_PER_ROLE: Final = 32
 
 # With fewer tenants to read about, a role each makes tenants no slower.
 _FEW_TENANTS: Final = 100
-# As many are used while the next batch settles, by who makes one tenant after the other.
+# So that most get one, of tenants that are made one after the other.
 _FEWEST: Final = 64
 # A batch is made when this part of all is left.
 _LOW: Final = 2

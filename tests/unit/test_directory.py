@@ -551,6 +551,55 @@ def test_others_stay_in_use_while_they_are_read_anew_or_cannot_be(
     assert registry.reads == ["abc", "xyz"]
 
 
+@pytest.mark.parametrize("error", [AttributeError("routes_of"), RegistryUnavailable("no")])
+def test_that_others_cannot_be_read_fails_nobody_and_makes_no_route_good_for_longer(
+    directory: Directory,
+    registry: MemoryRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    for name in ("abc", "xyz"):
+        directory.route(registry.put(name).tenant)
+
+    def routes_of(tenants: Collection[str]) -> Iterable[Route]:
+        raise error
+
+    monkeypatch.setattr(registry, "routes_of", routes_of)
+    registry.put("xyz", epoch=2)
+    for seconds in range(61, 600, 61):
+        later(monkeypatch, seconds)
+        assert directory.route("abc").tenant == "abc"
+    mistake = isinstance(error, AttributeError)
+    assert ("cannot be read together: routes_of" in caplog.text) is mistake
+    assert not directory.knows("xyz")
+    assert directory.route("xyz").epoch == 2
+
+
+def test_what_was_read_with_others_never_replaces_what_was_read_meanwhile(
+    directory: Directory, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("abc", "moved", "gone"):
+        directory.route(registry.put(name).tenant)
+    later(monkeypatch, 61)
+
+    def routes_of(tenants: Collection[str]) -> Iterable[Route]:
+        found = [registry.rows[tenant] for tenant in tenants]
+        moved, gone = registry.rows["moved"], registry.rows.pop("gone")
+        registry.put("moved", epoch=2)
+        assert directory.refresh("moved", moved).epoch == 2
+        with pytest.raises(TenantDoesNotExist):
+            directory.refresh("gone", gone)
+        return found
+
+    monkeypatch.setattr(registry, "routes_of", routes_of)
+    directory.route("abc")
+    assert directory.known("gone") is None
+    known = directory.known("moved")
+    assert known is not None
+    assert known.epoch == 2
+
+
 def test_what_was_forgotten_while_others_were_read_is_read_anew(
     directory: Directory, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,9 @@ class WithoutDomains:
     def routes(self) -> tuple[()]:
         return ()
 
+    def routes_of(self, tenants: Collection[str]) -> tuple[()]:
+        return ()
+
 
 @pytest.mark.parametrize(
     ("options", "registry", "hosts", "expected"),

@@ -1,7 +1,7 @@
 """The middleware, over the process's directory with a registry in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ class FewTenants:
 
     def routes(self) -> Iterable[Route]:
         return ()
+
+    def routes_of(self, tenants: Collection[str]) -> Iterable[Route]:
+        return [route for tenant in tenants if (route := self.route(tenant))]
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import itertools
 import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -92,6 +92,9 @@ class _Routes:
 
     def routes(self) -> list[Route]:
         return self._routes
+
+    def routes_of(self, tenants: Collection[str]) -> Iterable[Route]:
+        return [route for tenant in tenants if (route := self.route(tenant))]
 
 
 @pytest.fixture(scope="module")

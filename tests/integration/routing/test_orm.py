@@ -1,6 +1,6 @@
 """Tenants through the ORM, on real shards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -110,6 +110,9 @@ def test_a_process_that_opens_ten_thousand_tenants_stays_small(
 
         def routes(self) -> list[Route]:
             return []
+
+        def routes_of(self, tenants: Collection[str]) -> list[Route]:
+            return [route for tenant in tenants if (route := self.route(tenant))]
 
     def resident_bytes() -> int:
         return int(psutil.Process().memory_info().rss)

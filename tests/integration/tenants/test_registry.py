@@ -32,10 +32,16 @@ def test_a_route_costs_one_query(abc, django_assert_num_queries):
     assert route == abc.route()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_routes_of_some_cost_one_query(abc, shard, django_assert_num_queries):
     Tenant.objects.create(name="aaa", shard=shard, namespace="t_aaa", role="t_aaa")
     with django_assert_num_queries(1):
         assert DatabaseRegistry().routes_of(["abc", "nobody"]) == [abc.route()]
+
+
+def test_routes_are_not_read_together_in_a_transaction(abc, django_assert_num_queries):
+    with django_assert_num_queries(0), pytest.raises(RegistryUnavailable, match="transaction"):
+        DatabaseRegistry().routes_of(["abc"])
 
 
 @pytest.mark.parametrize("name", ["", "ABC", "a'b", "a\0b", "ü", "x" * 10_000])

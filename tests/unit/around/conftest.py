@@ -1,6 +1,6 @@
 """Tenants abc (key 7) and xyz (key 8), in a registry in memory that a test may change."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,9 @@ class MemoryRegistry:
 
     def routes(self) -> Iterable[Route]:
         return tuple(rows.values())
+
+    def routes_of(self, tenants: Collection[str]) -> Iterable[Route]:
+        return [route for tenant in tenants if (route := self.route(tenant))]
 
 
 @pytest.fixture(autouse=True)

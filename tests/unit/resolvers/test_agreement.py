@@ -1,7 +1,7 @@
 """What several resolvers say together, and how a refusal is answered."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -30,6 +30,9 @@ class Registry:
 
     def routes(self) -> Iterable[Route]:
         return ()
+
+    def routes_of(self, tenants: Collection[str]) -> Iterable[Route]:
+        return [route for tenant in tenants if (route := self.route(tenant))]
 
 
 def where(request: Any) -> HttpResponse:
