@@ -92,8 +92,16 @@ class ShardAdmin:
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
         return placement_from_message(answer.placement)
 
-    def create_filled(self, placement: Placement, part: ScriptPart) -> Placement | None:
+    def create_filled(
+        self, placement: Placement, part: ScriptPart, *, compared: bool = False
+    ) -> Placement | None:
         """Do as `create_namespace`, and run an atomic *part* in the schema, all or nothing.
+
+        Args:
+            placement: what to make.
+            part: what to run.
+            compared: it has led where it should on this shard a moment ago. So that is not looked
+                at, and the tenant may get a schema in which the shard has run it ahead.
 
         Returns the placement as stored, or None if that did not lead to the schema it is known
         to lead to, or *part* failed; then nothing was made.
@@ -102,6 +110,7 @@ class ShardAdmin:
             placement=placement_message(placement),
             part=part_message(part),
             shard_id=self._endpoint.shard_id,
+            compared=compared,
         )
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
         return None if answer.differs else placement_from_message(answer.placement)

@@ -60,14 +60,16 @@ class GetInfoResponse(_message.Message):
     def __init__(self, shard_id: _Optional[str] = ..., server_version: _Optional[str] = ..., postgres_version: _Optional[str] = ..., database_name: _Optional[str] = ..., database_bytes: _Optional[int] = ..., tenants: _Optional[int] = ..., pool_size: _Optional[int] = ..., pool_open: _Optional[int] = ..., pool_busy: _Optional[int] = ..., sessions: _Optional[int] = ...) -> None: ...
 
 class CreateNamespaceRequest(_message.Message):
-    __slots__ = ("placement", "part", "shard_id")
+    __slots__ = ("placement", "part", "shard_id", "compared")
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     SHARD_ID_FIELD_NUMBER: _ClassVar[int]
+    COMPARED_FIELD_NUMBER: _ClassVar[int]
     placement: _messages_pb2.Placement
     part: ScriptPart
     shard_id: str
-    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., part: _Optional[_Union[ScriptPart, _Mapping]] = ..., shard_id: _Optional[str] = ...) -> None: ...
+    compared: bool
+    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., part: _Optional[_Union[ScriptPart, _Mapping]] = ..., shard_id: _Optional[str] = ..., compared: _Optional[bool] = ...) -> None: ...
 
 class CreateNamespaceResponse(_message.Message):
     __slots__ = ("placement", "differs")

@@ -7,7 +7,7 @@ this worker's cache before the call returns.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Final
 from uuid import UUID
@@ -37,7 +37,13 @@ from mtdd_router.server.spare_roles import SETTLES
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.server.updates import NoSuchTenant, update_placement
 from mtdd_router.server.version import server_version
-from mtdd_router.types import Isolation, Placement, TenantState, validate_tenant_name
+from mtdd_router.types import (
+    Isolation,
+    Placement,
+    ScriptPart,
+    TenantState,
+    validate_tenant_name,
+)
 from mtdd_router.wire.placements import (
     InvalidPlacement,
     placement_from_message,
@@ -126,11 +132,15 @@ class ShardAdminService:
         self._changing = asyncio.Lock()
         self._seeing_to_roles: asyncio.Task[None] | None = None
         self._changes = 0
+        self._making_schemas: asyncio.Task[None] | None = None
+        # What was run ahead last, and led elsewhere than it should.
+        self._leads_elsewhere: ScriptPart | None = None
 
     async def close(self) -> None:
         """Close what is kept open between calls."""
-        if self._seeing_to_roles is not None:
-            self._seeing_to_roles.cancel()
+        for task in (self._seeing_to_roles, self._making_schemas):
+            if task is not None:
+                task.cancel()
         await self._connections.close()
 
     async def GetIdentity(  # noqa: N802 - the names are the protocol's
@@ -178,12 +188,15 @@ class ShardAdminService:
                 raise InvalidPlacement("A new placement is creating or active.")
             part = part_from_message(request.part) if request.HasField("part") else None
             try:
-                stored = await namespaces.create(placement, part)
+                stored = await namespaces.create(placement, part, compared=request.compared)
             except SchemaDiffers:
                 return admin_pb.CreateNamespaceResponse(differs=True)
             finally:
                 self._placements.forget(tenant)
         self._see_to_roles_soon(stored.isolation)
+        # A shard that gives roles which were made ahead makes schemas ahead as well.
+        if part is not None and stored.role != placement.role:
+            self._make_schemas_soon(part)
         return admin_pb.CreateNamespaceResponse(placement=placement_message(stored))
 
     def _see_to_roles_soon(self, made: Isolation | None = None) -> None:
@@ -220,6 +233,34 @@ class ShardAdminService:
             duration_ms = round((loop.time() - started) * 1000, 3)
             log.info("spare_roles_made", count=made, duration_ms=duration_ms)
         return made
+
+    def _make_schemas_soon(self, part: ScriptPart) -> None:
+        """Make schemas for tenants to come by the same script, while nobody waits for it."""
+        if self._making_schemas is None and part != self._leads_elsewhere:
+            self._making_schemas = asyncio.create_task(self._make_schemas(part))
+
+    async def _make_schemas(self, part: ScriptPart) -> None:
+        made = 0
+        try:
+            while await self._work_ahead(Namespaces.make_ahead, part):
+                made += 1
+            while await self._work_ahead(Namespaces.drop_stale, part):
+                pass
+        except SchemaDiffers as exc:
+            self._leads_elsewhere = part
+            log.warning("spare_schema_differs", reason=str(exc))
+        except psycopg.Error as exc:
+            log.warning("spare_schemas_not_made", reason=describe(exc))
+        finally:
+            self._making_schemas = None
+        if made:
+            log.info("spare_schemas_made", count=made)
+
+    async def _work_ahead(
+        self, work: Callable[[Namespaces, ScriptPart], Awaitable[bool]], part: ScriptPart
+    ) -> bool:
+        async with self._connections.use() as (connection, shard_id):
+            return await work(self._namespaces(connection, shard_id), part)
 
     async def DropNamespace(  # noqa: N802
         self, request: admin_pb.DropNamespaceRequest, context: CallContext

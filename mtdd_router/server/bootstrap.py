@@ -142,6 +142,14 @@ _SCRIPTS: Final = (
     {MIGRATION_STATES_FUNCTION}
     """,
     FINGERPRINTS_FUNCTION,
+    """
+    CREATE TABLE mtdd.spare_schema (
+        name text PRIMARY KEY,
+        role text NOT NULL UNIQUE,
+        script bytea NOT NULL,
+        made_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    );
+    """,
 )
 
 log = get_logger(__name__)

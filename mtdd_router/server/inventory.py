@@ -54,6 +54,7 @@ WITH marked AS (
 SELECT m.rolname::text FROM marked m
  WHERE NOT EXISTS (SELECT FROM mtdd.placement p WHERE p.role = m.rolname)
    AND NOT EXISTS (SELECT FROM mtdd.spare_role s WHERE s.role = m.rolname)
+   AND NOT EXISTS (SELECT FROM mtdd.spare_schema f WHERE f.role = m.rolname)
    AND NOT EXISTS (SELECT FROM mtdd.retired_role g WHERE g.role = m.rolname)
 UNION
 SELECT n.nspname::text FROM pg_catalog.pg_namespace n
@@ -61,6 +62,7 @@ SELECT n.nspname::text FROM pg_catalog.pg_namespace n
         OR pg_catalog.obj_description(n.oid, 'pg_namespace') = %(mark)s)
    AND NOT EXISTS (SELECT FROM mtdd.placement p
                     WHERE p.isolation <> 'database' AND p.namespace = n.nspname)
+   AND NOT EXISTS (SELECT FROM mtdd.spare_schema f WHERE f.name = n.nspname)
 UNION
 SELECT d.datname::text FROM pg_catalog.pg_database d
  WHERE (d.datdba IN (SELECT oid FROM marked)

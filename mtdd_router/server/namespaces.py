@@ -20,17 +20,20 @@ from psycopg.pq import TransactionStatus
 from mtdd_router.server.control import AsyncConnection, clean, fetch_value
 from mtdd_router.server.identifiers import check_identifier, mark
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
+from mtdd_router.server.placing import Placed, placing
 from mtdd_router.server.postgres.startup import ConnectFailed
 from mtdd_router.server.preexisting import PREEXISTING, Preexisting
 from mtdd_router.server.retired_roles import MANY_TENANTS, RetiredRoles, retiring
 from mtdd_router.server.script_parts import (
+    FOR_NEW_TABLES,
     Home,
     SchemaDiffers,
     last_rows,
     leaves_state,
     run_part,
 )
-from mtdd_router.server.spare_roles import SpareRoles, placing
+from mtdd_router.server.spare_roles import SpareRoles
+from mtdd_router.server.spare_schemas import SpareSchemas, giving, script_of
 from mtdd_router.server.tenant_databases import TenantDatabases
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.server.tenant_roles import AlreadyExists, NotPossible, TenantRoles, not_ours
@@ -42,11 +45,6 @@ _Rows = list[tuple[Any, ...]]
 
 _LOCK_TIMEOUT: Final = 5.0
 _BEGIN: Final = f"BEGIN; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'"
-# What is new is empty: to plan whether its indexes are better made by several processes, and each
-# of the first checks of a foreign key by itself, takes a twentieth of a script's time.
-_FOR_NEW_TABLES: Final = (
-    "SET LOCAL max_parallel_maintenance_workers = 0; SET LOCAL plan_cache_mode = force_generic_plan"
-)
 # What there is of a schema and a role, whether the role has rights to this database, and
 # whether the shard has many tenants. The mark of the schema's owner counts as well: a tenant
 # may change the comments of what it owns.
@@ -86,17 +84,21 @@ class Namespaces:
         self._roles = TenantRoles(connection, self.mark, logins)
         self._databases = TenantDatabases(connection, self.mark)
         self._spares = SpareRoles(connection, self._roles)
+        self._spare_schemas = SpareSchemas(connection, self.mark, extension_schema)
         self._retired = RetiredRoles(connection)
         self._extension_schema = extension_schema
 
     # Create
 
-    async def create(self, placement: Placement, part: ScriptPart | None = None) -> Placement:
+    async def create(
+        self, placement: Placement, part: ScriptPart | None = None, *, compared: bool = False
+    ) -> Placement:
         """Make the placement and what it names, and return it as stored.
 
         Args:
             placement: what to make.
             part: what to run in a schema that is new, as its role, in the same transaction.
+            compared: do not compare what *part* leads to, and run it ahead if that was done.
 
         Raises:
             SchemaDiffers: if *part* did not lead to the schema that it should; nothing was made.
@@ -115,13 +117,15 @@ class Namespaces:
                 raise NotPossible("A script runs where a schema is made, not where a database is.")
             return await self._create_database(placement)
         if placement.isolation is Isolation.STRICT:
-            return await self._create_strict(placement, part)
-        return await self._create_schema(placement, part)
+            return await self._create_strict(placement, part, compared=compared)
+        return await self._create_schema(placement, part, compared=compared)
 
-    async def _create_strict(self, placement: Placement, part: ScriptPart | None) -> Placement:
+    async def _create_strict(
+        self, placement: Placement, part: ScriptPart | None, *, compared: bool
+    ) -> Placement:
         await self._roles.require_closed_databases()
         is_new = await self.find(placement.tenant) is None
-        stored = await self._create_schema(placement, part)
+        stored = await self._create_schema(placement, part, compared=compared)
         try:
             await self._logins.check(stored.role, self.connection.info.dbname)
         except ConnectFailed as exc:
@@ -134,14 +138,22 @@ class Namespaces:
             ) from exc
         return stored
 
-    async def _create_schema(self, placement: Placement, part: ScriptPart | None) -> Placement:
+    async def _create_schema(
+        self, placement: Placement, part: ScriptPart | None, *, compared: bool
+    ) -> Placement:
+        script = None
+        if part is not None and compared:
+            if placement.isolation is Isolation.SCHEMA:
+                script = script_of(part)
+            part = replace(part, fingerprint="")
         try:
-            async with self.transaction(first=placing(placement)) as rows:
-                stored, there = await self._placed(placement, rows)
+            async with self.transaction(first=placing(placement, script)) as rows:
+                placed = await self._placed(placement, rows)
+                stored = placed.placement
                 # A repeated call finds both; an active tenant that lost its schema
                 # must not silently get an empty one.
                 if stored.state is TenantState.CREATING or stored.epoch == placement.epoch:
-                    await self._make_schema(stored, there, part)
+                    await self._make_schema(placed, part)
         except SchemaDiffers:
             await self._clean_behind(part)
             raise
@@ -156,6 +168,18 @@ class Namespaces:
         """Let the roles be used that were made a while ago; return how many were."""
         return await self._spares.release()
 
+    async def make_ahead(self, part: ScriptPart) -> bool:
+        """Make a schema for a tenant to come, if few are left; return whether one was made.
+
+        Raises:
+            SchemaDiffers: if *part* does not lead where it should.
+        """
+        return await self._spare_schemas.make(part)
+
+    async def drop_stale(self, part: ScriptPart) -> bool:
+        """Drop a schema that another script than *part* made; return whether one was there."""
+        return await self._spare_schemas.drop_stale(part)
+
     async def drop_retired(self) -> int:
         """Drop the roles of tenants that are gone, if they have become many."""
         return await self._retired.drop_some()
@@ -164,15 +188,10 @@ class Namespaces:
         if part is not None and leaves_state(part):
             await clean(self.connection)
 
-    async def _placed(self, placement: Placement, rows: _Rows) -> tuple[Placement, Preexisting]:
-        """Return the placement of the *rows* that `placing` gave, or the one that is there.
-
-        With it comes what there is of what it names.
-        """
+    async def _placed(self, placement: Placement, rows: _Rows) -> Placed:
+        """Return the placement of the *rows* that `placing` gave, or the one that is there."""
         if rows:
-            *columns, comment, may_switch, may_connect, retired, owner = rows[0]
-            there = Preexisting(comment, may_switch, may_connect, retired, owner)
-            return placement_from_row(tuple(columns)), there
+            return Placed.from_row(rows[0])
         stored = await self.find(placement.tenant)
         if stored is None:
             raise AlreadyExists(
@@ -189,7 +208,7 @@ class Namespaces:
             raise NotPossible(
                 f"Tenant {placement.tenant!r} is being deleted; finish that before making it anew."
             )
-        return stored, await self._there(stored)
+        return Placed(stored, await self._there(stored))
 
     async def _there(self, placement: Placement) -> Preexisting:
         cursor = await self.connection.execute(
@@ -209,17 +228,18 @@ class Namespaces:
         row = await cursor.fetchone()
         return None if row is None else placement_from_row(row)
 
-    async def _make_schema(
-        self, placement: Placement, there: Preexisting, part: ScriptPart | None
-    ) -> None:
-        """Make role and schema of a placement, as far as they are not *there*, and commit."""
+    async def _make_schema(self, placed: Placed, part: ScriptPart | None) -> None:
+        """Make role and schema of a placement, as far as they are not there, and commit."""
+        placement, there = placed.placement, placed.there
         statements = await self._roles.making(placement.role, placement.isolation, there)
-        if there.owner is not None:
-            if there.owner != placement.role:
-                raise AlreadyExists(
-                    f"Schema {placement.namespace!r} exists and belongs to role {there.owner!r}; "
-                    "give the tenant another namespace."
-                )
+        if there.owner is not None and there.owner != placement.role:
+            raise AlreadyExists(
+                f"Schema {placement.namespace!r} exists and belongs to role {there.owner!r}; "
+                "give the tenant another namespace."
+            )
+        if placed.spare:
+            statements += giving(placed.spare, placement)
+        if placed.spare or there.owner is not None:
             await self._run_all([*statements, sql.SQL("COMMIT")])
             return
         schema, role = sql.Identifier(placement.namespace), sql.Identifier(placement.role)
@@ -232,7 +252,7 @@ class Namespaces:
             await self._run_all([*statements, sql.SQL("COMMIT")])
             return
         home = Home.of(placement, self._extension_schema)
-        before = sql.SQL("; ").join([sql.SQL(_FOR_NEW_TABLES), *statements, sql.SQL(home.enter)])
+        before = sql.SQL("; ").join([sql.SQL(FOR_NEW_TABLES), *statements, sql.SQL(home.enter)])
         try:
             await run_part(self.connection, home, part, before.as_string())
         except psycopg.Error as exc:
@@ -246,11 +266,12 @@ class Namespaces:
         await self._databases.require_right_to_create()
         async with self._databases.alone_with(placement.namespace):
             creating = replace(placement, state=TenantState.CREATING)
-            async with self.transaction(first=placing(creating)) as rows:
-                stored, there = await self._placed(creating, rows)
+            async with self.transaction(first=placing(creating, None)) as rows:
+                placed = await self._placed(creating, rows)
+                stored = placed.placement
                 if stored.state is not TenantState.CREATING:
                     return stored
-                await self._roles.make(stored.role, stored.isolation, there)
+                await self._roles.make(stored.role, stored.isolation, placed.there)
             await self._databases.make(stored)
             return await self._finish_database(placement, stored)
 
@@ -315,10 +336,9 @@ class Namespaces:
         if await fetch_value(
             self.connection,
             "SELECT EXISTS (SELECT FROM mtdd.placement WHERE namespace = %s OR role = %s)"
-            " OR EXISTS (SELECT FROM mtdd.spare_role WHERE role = %s)",
-            name,
-            name,
-            name,
+            " OR EXISTS (SELECT FROM mtdd.spare_role WHERE role = %s)"
+            " OR EXISTS (SELECT FROM mtdd.spare_schema s WHERE s.name = %s OR s.role = %s)",
+            *[name] * 5,
         ):
             raise NotPossible(
                 f"{name!r} belongs to a tenant of this shard, or will; delete the tenant."

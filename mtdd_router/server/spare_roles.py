@@ -20,12 +20,10 @@ from typing import Final
 from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection
-from mtdd_router.server.placements import PLACEMENT_COLUMNS
-from mtdd_router.server.preexisting import PREEXISTING
 from mtdd_router.server.tenant_roles import TenantRoles
-from mtdd_router.types import Isolation, Placement
+from mtdd_router.types import Isolation
 
-__all__ = ["MOST", "SETTLES", "TENANTS_PER_ROLE", "SpareRoles", "placing"]
+__all__ = ["MOST", "SETTLES", "TENANTS_PER_ROLE", "SpareRoles", "logs_in"]
 
 SETTLES: Final = 1.0
 """After so many seconds every session has read which roles there are."""
@@ -38,30 +36,12 @@ TENANTS_PER_ROLE: Final = 32
 """
 
 # With fewer tenants to read about, a role each makes tenants no slower.
-_FEW_TENANTS: Final = 100
+_FEW_TENANTS: Final = 50
 # So that most get one, of tenants that are made one after the other.
 _FEWEST: Final = 64
 # A batch is made when this part of all is left.
 _LOW: Final = 2
 _LOCK: Final = 0x6D747372
-_PLACING: Final = f"""
-WITH spare AS (
-    SELECT role FROM mtdd.spare_role WHERE login = {{login}} AND usable
-     LIMIT 1 FOR UPDATE SKIP LOCKED
-),
-placed AS (
-    INSERT INTO mtdd.placement ({PLACEMENT_COLUMNS})
-    SELECT {{tenant}}, {{isolation}}, {{namespace}}, coalesce((SELECT role FROM spare), {{role}}),
-           {{epoch}}, {{state}}
-    ON CONFLICT DO NOTHING
-    RETURNING {PLACEMENT_COLUMNS}
-),
-given AS (
-    DELETE FROM mtdd.spare_role USING placed WHERE spare_role.role = placed.role
-)
-SELECT placed.*, {PREEXISTING.format(role="placed.role", schema="placed.namespace")}
-  FROM placed
-"""
 _COUNT: Final = """
 SELECT (SELECT count(*) FROM mtdd.spare_role WHERE login = %s),
        (SELECT count(*) FROM mtdd.placement),
@@ -81,23 +61,6 @@ RETURNING k.role
 """
 
 
-def placing(placement: Placement) -> sql.Composable:
-    """Return what inserts the placement, with a spare role instead of its own if there is one.
-
-    It returns the row of PLACEMENT_COLUMNS that is stored then, with those of PREEXISTING for
-    what it names, or none if what must be unique is taken.
-    """
-    return sql.SQL(_PLACING).format(
-        login=_logs_in(placement.isolation),
-        tenant=placement.tenant,
-        isolation=placement.isolation.value,
-        namespace=placement.namespace,
-        role=placement.role,
-        epoch=placement.epoch,
-        state=placement.state.value,
-    )
-
-
 class SpareRoles:
     """The spare roles of a shard, on a connection that does nothing else meanwhile."""
 
@@ -107,7 +70,7 @@ class SpareRoles:
 
     async def refill(self, isolation: Isolation) -> int:
         """Make a batch if few are left; return how many were made, for `release` to be used."""
-        login = _logs_in(isolation)
+        login = logs_in(isolation)
         connection = self._connection
         async with connection.transaction():
             cursor = await connection.execute(_COUNT, [login, _LOCK])
@@ -156,5 +119,6 @@ def _batch_size(tenants: int) -> int:
     return min(max(tenants // TENANTS_PER_ROLE, _FEWEST), MOST)
 
 
-def _logs_in(isolation: Isolation) -> bool:
+def logs_in(isolation: Isolation) -> bool:
+    """Whether the role of such a tenant is one that logs in."""
     return isolation is Isolation.STRICT

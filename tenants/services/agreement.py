@@ -25,6 +25,7 @@ from tenants.services.resting import let_rest
 from tenants.services.routes import forget
 
 __all__ = [
+    "Changes",
     "adopt_role",
     "agree",
     "drop_leftovers",

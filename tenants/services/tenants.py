@@ -25,7 +25,7 @@ from tenants.errors import (
     TenantAlreadyExists,
 )
 from tenants.models import Shard, Tenant
-from tenants.services.agreement import adopt_role, record
+from tenants.services.agreement import Changes, adopt_role, record
 from tenants.services.audit import note
 from tenants.services.changing import (
     change,
@@ -188,7 +188,11 @@ def unfreeze_tenant(name: str) -> Tenant:
 
 
 def activate(
-    tenant: Tenant, admin: ShardAdmin, *, migrated: bool = False, served: bool = False
+    tenant: Tenant,
+    admin: ShardAdmin,
+    *,
+    migrated: bool = False,
+    served: Placement | None = None,
 ) -> None:
     """Make a tenant that is provisioned active, on its shard and here.
 
@@ -196,22 +200,21 @@ def activate(
         tenant: in state `creating`.
         admin: of its shard.
         migrated: whether its migrations were applied just now.
-        served: whether its shard serves it already.
+        served: what it has if its shard serves it already.
 
     Raises:
         OperationInterrupted: naming tenant and shard.
     """
-    active = _active(tenant)
+    active = served or _active(tenant)
+    changes: Changes = {"state": active.state.value, "epoch": active.epoch, "role": active.role}
+    if migrated:
+        changes["migrated_at"] = timezone.now()
     try:
-        if not served:
+        if served is None:
             admin.update_placement(
                 tenant.name, expected_epoch=tenant.epoch, state=active.state, epoch=active.epoch
             )
-        if migrated:
-            now = timezone.now()
-            record(tenant, state=active.state.value, epoch=active.epoch, migrated_at=now)
-        else:
-            record(tenant, state=active.state.value, epoch=active.epoch)
+        record(tenant, **changes)
     except MTDDError as exc:
         raise OperationInterrupted(
             f"Tenant {tenant.name!r} is complete on {where(tenant)}, but could not be made "
@@ -264,13 +267,19 @@ def _active(tenant: Tenant) -> Placement:
     return replace(tenant.placement(), state=TenantState.ACTIVE, epoch=tenant.epoch + 1)
 
 
-def _provision(tenant: Tenant, admin: ShardAdmin, initial_data: InitialData | None) -> bool:
-    """Make the tenant, with its first rows; return whether its shard serves it already."""
+def _provision(
+    tenant: Tenant, admin: ShardAdmin, initial_data: InitialData | None
+) -> Placement | None:
+    """Make the tenant, with its first rows; return what it has if its shard serves it already."""
     # Who writes its first rows does so before anybody else sees it.
     complete = not has_initial_data(initial_data)
     placement = _active(tenant) if complete else tenant.placement()
     try:
-        in_one = make_newcomer(tenant, placement, admin)
+        made = make_newcomer(tenant, placement, admin)
+        if made is not None and complete:
+            return made
+        if made is not None:
+            adopt_role(tenant, made)
         write_initial_data(tenant, initial_data)
     except NotBegun:
         _undo_unbegun(tenant)
@@ -279,7 +288,7 @@ def _provision(tenant: Tenant, admin: ShardAdmin, initial_data: InitialData | No
     except BaseException as exc:
         _undo(tenant, admin, exc)
         raise
-    return in_one and complete
+    return None
 
 
 def _undo_unbegun(tenant: Tenant) -> None:

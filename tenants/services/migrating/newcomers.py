@@ -12,7 +12,6 @@ shard's, not theirs.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from math import inf
 from time import monotonic
 from typing import Final
@@ -113,7 +112,7 @@ def beginning() -> Iterator[None]:
         raise NotBegun(str(exc)) from exc
 
 
-def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bool:
+def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> Placement | None:
     """Make the namespace of *tenant*, with all migrations applied; the caller holds its lock.
 
     Args:
@@ -122,7 +121,8 @@ def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bo
         admin: of its shard.
 
     Returns:
-        Whether it was made so; otherwise it has the placement of its row.
+        What it has if it was made so, with a role that its row may not have; otherwise None: it
+        has the placement of its row.
 
     Raises:
         NotBegun: if the shard cannot be reached.
@@ -133,9 +133,9 @@ def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bo
     recipe = _known.find(key)
     script = recipe.script if recipe and Isolation(tenant.isolation).has_schema else None
     if script is not None:
-        if _make_filled(tenant, placement, admin, script):
+        if (filled := _make_filled(tenant, placement, admin, script)) is not None:
             _known.keep(key, recipe)
-            return True
+            return filled
         recipe = None
     with beginning():
         stored = admin.create_namespace(tenant.placement())
@@ -147,13 +147,13 @@ def make_newcomer(tenant: Tenant, placement: Placement, admin: ShardAdmin) -> bo
         run_django(tenant, NEWEST, limits)
     else:
         _known.keep(key, run_django(tenant, NEWEST, limits, for_others=True, new=True))
-    return False
+    return None
 
 
 def _make_filled(
     tenant: Tenant, placement: Placement, admin: ShardAdmin, recorded: ScriptPart
-) -> bool:
-    """Make the tenant by one script; return whether that worked out. If not, nothing is there.
+) -> Placement | None:
+    """Make the tenant by one script; return what it has, or None if nothing could be made so.
 
     Raises: as `make_newcomer`.
     """
@@ -162,15 +162,12 @@ def _make_filled(
     for script in scripts:
         compares = _known.is_to_compare(key, script)
         with beginning():
-            stored = admin.create_filled(
-                placement, script if compares else replace(script, fingerprint="")
-            )
+            stored = admin.create_filled(placement, script, compared=not compares)
         if stored is not None:
             if compares:
                 _known.note_compared(key, script)
             if script != scripts[0]:
                 logger.warning("A script of migrations is not condensed: that leads elsewhere.")
                 _known.leave_as_recorded(recorded)
-            adopt_role(tenant, stored)
-            return True
-    return False
+            return stored
+    return None
