@@ -7,7 +7,7 @@ this worker's cache before the call returns.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Final
 from uuid import UUID
@@ -33,17 +33,11 @@ from mtdd_router.server.placements import PlacementTable
 from mtdd_router.server.schemas import Schemas
 from mtdd_router.server.script_parts import SchemaDiffers
 from mtdd_router.server.scripts import Scripts
-from mtdd_router.server.spare_roles import SETTLES
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.server.updates import NoSuchTenant, update_placement
+from mtdd_router.server.upkeep import Upkeep
 from mtdd_router.server.version import server_version
-from mtdd_router.types import (
-    Isolation,
-    Placement,
-    ScriptPart,
-    TenantState,
-    validate_tenant_name,
-)
+from mtdd_router.types import Isolation, Placement, TenantState, validate_tenant_name
 from mtdd_router.wire.placements import (
     InvalidPlacement,
     placement_from_message,
@@ -63,8 +57,6 @@ Load = Callable[[], tuple[int, int, int]]
 """Returns the worker's open and busy backend connections and its open sessions."""
 
 _PAGE: Final = 10_000
-# After how many tenants made or dropped a worker looks at the roles made ahead or left behind.
-_LOOKS_AFTER: Final = 8
 
 _CODES: Final[tuple[tuple[type[Exception], grpc.StatusCode], ...]] = (
     (InvalidTenantName, grpc.StatusCode.INVALID_ARGUMENT),
@@ -130,17 +122,11 @@ class ShardAdminService:
         # What changes catalogs makes every other backend read them again: two at once take
         # longer than one after the other.
         self._changing = asyncio.Lock()
-        self._seeing_to_roles: asyncio.Task[None] | None = None
-        self._changes = 0
-        self._making_schemas: asyncio.Task[None] | None = None
-        # What was run ahead last, and led elsewhere than it should.
-        self._leads_elsewhere: ScriptPart | None = None
+        self._upkeep = Upkeep(self._connections, self._namespaces)
 
     async def close(self) -> None:
         """Close what is kept open between calls."""
-        for task in (self._seeing_to_roles, self._making_schemas):
-            if task is not None:
-                task.cancel()
+        self._upkeep.stop()
         await self._connections.close()
 
     async def GetIdentity(  # noqa: N802 - the names are the protocol's
@@ -193,74 +179,12 @@ class ShardAdminService:
                 return admin_pb.CreateNamespaceResponse(differs=True)
             finally:
                 self._placements.forget(tenant)
-        self._see_to_roles_soon(stored.isolation)
-        # A shard that gives roles which were made ahead makes schemas ahead as well.
-        if part is not None and stored.role != placement.role:
-            self._make_schemas_soon(part)
+        self._upkeep.see_to_roles(stored.isolation)
+        # Where roles are made ahead schemas are as well.
+        has_spare_role = stored.role != placement.role
+        if part is not None and has_spare_role and stored.isolation is Isolation.SCHEMA:
+            self._upkeep.make_schemas(part)
         return admin_pb.CreateNamespaceResponse(placement=placement_message(stored))
-
-    def _see_to_roles_soon(self, made: Isolation | None = None) -> None:
-        """See to the roles of tenants to come or gone, now and then, while nobody waits for it."""
-        self._changes += 1
-        if self._seeing_to_roles is None and self._changes % _LOOKS_AFTER == 1:
-            self._seeing_to_roles = asyncio.create_task(self._see_to_roles(made))
-
-    async def _see_to_roles(self, isolation: Isolation | None) -> None:
-        try:
-            # First what a worker did not come to that has ended.
-            await self._settle_roles()
-            if isolation is not None and await self._make_roles(isolation):
-                await asyncio.sleep(SETTLES + 0.1)
-                await self._settle_roles()
-        except (psycopg.Error, NotPossible) as exc:
-            log.warning("roles_not_seen_to", reason=describe(exc))
-        finally:
-            self._seeing_to_roles = None
-
-    async def _settle_roles(self) -> None:
-        async with self._connections.use() as (connection, shard_id):
-            namespaces = self._namespaces(connection, shard_id)
-            await namespaces.release()
-            if dropped := await namespaces.drop_retired():
-                log.info("retired_roles_dropped", count=dropped)
-
-    async def _make_roles(self, isolation: Isolation) -> int:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        async with self._connections.use() as (connection, shard_id):
-            made = await self._namespaces(connection, shard_id).refill(isolation)
-        if made:
-            duration_ms = round((loop.time() - started) * 1000, 3)
-            log.info("spare_roles_made", count=made, duration_ms=duration_ms)
-        return made
-
-    def _make_schemas_soon(self, part: ScriptPart) -> None:
-        """Make schemas for tenants to come by the same script, while nobody waits for it."""
-        if self._making_schemas is None and part != self._leads_elsewhere:
-            self._making_schemas = asyncio.create_task(self._make_schemas(part))
-
-    async def _make_schemas(self, part: ScriptPart) -> None:
-        made = 0
-        try:
-            while await self._work_ahead(Namespaces.make_ahead, part):
-                made += 1
-            while await self._work_ahead(Namespaces.drop_stale, part):
-                pass
-        except SchemaDiffers as exc:
-            self._leads_elsewhere = part
-            log.warning("spare_schema_differs", reason=str(exc))
-        except psycopg.Error as exc:
-            log.warning("spare_schemas_not_made", reason=describe(exc))
-        finally:
-            self._making_schemas = None
-        if made:
-            log.info("spare_schemas_made", count=made)
-
-    async def _work_ahead(
-        self, work: Callable[[Namespaces, ScriptPart], Awaitable[bool]], part: ScriptPart
-    ) -> bool:
-        async with self._connections.use() as (connection, shard_id):
-            return await work(self._namespaces(connection, shard_id), part)
 
     async def DropNamespace(  # noqa: N802
         self, request: admin_pb.DropNamespaceRequest, context: CallContext
@@ -280,7 +204,7 @@ class ShardAdminService:
                 finally:
                     self._placements.forget(request.tenant)
         if dropped:
-            self._see_to_roles_soon()
+            self._upkeep.see_to_roles()
         return admin_pb.DropNamespaceResponse(dropped=dropped)
 
     async def UpdatePlacement(  # noqa: N802

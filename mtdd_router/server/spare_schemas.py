@@ -28,7 +28,7 @@ from mtdd_router.server.script_parts import (
 )
 from mtdd_router.types import Placement, ScriptPart
 
-__all__ = ["KEPT", "SpareSchemas", "giving", "script_of"]
+__all__ = ["KEPT", "MISSING", "SpareSchemas", "giving", "script_of"]
 
 KEPT: Final = 8
 """So many are made ahead by a script."""
@@ -46,21 +46,25 @@ _NAMES_SCHEMAS: Final = (
     "information_schema",
     "pg_identify",
 )
-_STALE: Final = """
+MISSING: Final = "pg_catalog.to_regnamespace(pg_catalog.quote_ident(name)) IS NULL"
+"""Whether somebody has dropped a spare schema."""
+
+_STALE: Final = f"""
 DELETE FROM mtdd.spare_schema WHERE name = (
     SELECT name FROM mtdd.spare_schema
-     WHERE script <> {script}
-       AND made_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => {seconds})
+     WHERE (script <> {{script}} OR {MISSING})
+       AND made_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => {{seconds}})
      LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING name, role
 """
 # The lock is asked for once in the query, whatever it finds.
-_ROLE: Final = """
-WITH alone AS MATERIALIZED (SELECT pg_catalog.pg_try_advisory_xact_lock({lock}) AS yes)
+_ROLE: Final = f"""
+WITH alone AS MATERIALIZED (SELECT pg_catalog.pg_try_advisory_xact_lock({{lock}}) AS yes)
 DELETE FROM mtdd.spare_role WHERE role = (
     SELECT role FROM mtdd.spare_role
      WHERE NOT login AND usable AND (SELECT yes FROM alone)
-       AND (SELECT count(*) FROM mtdd.spare_schema WHERE script = {script}) < {kept}
+       AND (SELECT count(*) FROM mtdd.spare_schema
+             WHERE script = {{script}} AND NOT {MISSING}) < {{kept}}
      LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING role
 """
@@ -152,7 +156,7 @@ class SpareSchemas:
         statements: list[sql.Composable] = []
         for name, role in rows:
             statements += [
-                sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)),
+                sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)),
                 # It was never anybody's, and owns nothing now.
                 sql.SQL(
                     "INSERT INTO mtdd.spare_role (role, login, usable) VALUES ({}, false, true)"

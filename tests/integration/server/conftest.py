@@ -88,6 +88,8 @@ def _remove_tenants(dsn: str, outside: psycopg.Connection[Any]) -> None:
         except psycopg.Error:
             return
         assert row is not None
+        for (name,) in inside.execute("DELETE FROM mtdd.spare_schema RETURNING name").fetchall():
+            inside.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
         mark = f"%of shard {row[0]}%"
         roles = inside.execute(
             "SELECT r.rolname FROM pg_roles r JOIN pg_shdescription d ON d.objoid = r.oid"

@@ -331,7 +331,8 @@ def test_a_shard_of_the_last_version_gets_what_has_changed(shard_dsn: str) -> No
                 " RETURNS TABLE (namespace text, fingerprint text) LANGUAGE sql"
                 " AS $$ SELECT 'public', 'old' $$"
             )
-            await connection.execute("UPDATE mtdd.shard SET version = version - 1")
+            await connection.execute("DROP TABLE mtdd.spare_schema")
+            await connection.execute("UPDATE mtdd.shard SET version = version - 2")
             assert await bootstrap(connection, "extensions") == shard_id
             cursor = await connection.execute("SELECT version FROM mtdd.shard")
             assert await cursor.fetchone() == newest
@@ -339,6 +340,7 @@ def test_a_shard_of_the_last_version_gets_what_has_changed(shard_dsn: str) -> No
                 "SELECT fingerprint FROM mtdd.fingerprints(ARRAY['public'], ARRAY[current_user])"
             )
             assert await cursor.fetchone() != ("old",)
+            await connection.execute("SELECT FROM mtdd.spare_schema")
 
     asyncio.run(main())
 

@@ -1,0 +1,135 @@
+"""What is done for tenants to come, and after those that are gone, while nobody waits for it.
+
+A worker that has made or dropped tenants makes roles and schemas ahead, and drops roles that were
+left behind. Invariants: that is one thing at a time, on one connection, so that calls find another;
+what fails is logged, and tried again later; nothing depends on it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+import psycopg
+
+from mtdd_router.server.admin_connections import AdminConnections
+from mtdd_router.server.control import AsyncConnection
+from mtdd_router.server.logs import describe, get_logger
+from mtdd_router.server.namespaces import Namespaces, NotPossible
+from mtdd_router.server.script_parts import SchemaDiffers
+from mtdd_router.server.spare_roles import SETTLES
+from mtdd_router.types import Isolation, ScriptPart
+
+__all__ = ["Upkeep"]
+
+# After how many tenants made or dropped a worker looks at the roles made ahead or left behind.
+_LOOKS_AFTER: Final = 8
+# For so many seconds a script is not run ahead after that has failed.
+_PAUSE: Final = 60.0
+
+log = get_logger(__name__)
+
+
+class Upkeep:
+    """The upkeep of one shard by one worker.
+
+    Args:
+        connections: those for administrative calls.
+        namespaces: returns the shard's namespaces on one of them.
+    """
+
+    def __init__(
+        self,
+        connections: AdminConnections,
+        namespaces: Callable[[AsyncConnection, UUID], Namespaces],
+    ) -> None:
+        self._connections = connections
+        self._namespaces = namespaces
+        self._turn = asyncio.Lock()
+        self._changes = 0
+        self._roles: asyncio.Task[None] | None = None
+        self._schemas: asyncio.Task[None] | None = None
+        # The script that could not be run ahead last, and until when it is not tried again.
+        self._failed: tuple[ScriptPart | None, float] = (None, 0.0)
+
+    def see_to_roles(self, made: Isolation | None = None) -> None:
+        """See to the roles of tenants to come or gone, now and then.
+
+        *made* is the isolation of the tenant that was just made; None if one was dropped.
+        """
+        self._changes += 1
+        if self._roles is None and self._changes % _LOOKS_AFTER == 1:
+            self._roles = asyncio.create_task(self._see_to_roles(made))
+
+    def make_schemas(self, part: ScriptPart) -> None:
+        """Make schemas for tenants to come by the same script as the last one."""
+        failed, until = self._failed
+        if part == failed and asyncio.get_running_loop().time() < until:
+            return
+        if self._schemas is None:
+            self._schemas = asyncio.create_task(self._make_schemas(part))
+
+    def stop(self) -> None:
+        """Begin nothing more, and let PostgreSQL undo what is half way."""
+        for task in (self._roles, self._schemas):
+            if task is not None:
+                task.cancel()
+
+    async def _see_to_roles(self, isolation: Isolation | None) -> None:
+        try:
+            # First what a worker did not come to that has ended.
+            await self._settle_roles()
+            if isolation is not None and await self._make_roles(isolation):
+                await asyncio.sleep(SETTLES + 0.1)
+                await self._settle_roles()
+        except (psycopg.Error, NotPossible) as exc:
+            log.warning("roles_not_seen_to", reason=describe(exc))
+        finally:
+            self._roles = None
+
+    async def _settle_roles(self) -> None:
+        async with self._use() as namespaces:
+            await namespaces.release()
+            if dropped := await namespaces.drop_retired():
+                log.info("retired_roles_dropped", count=dropped)
+
+    async def _make_roles(self, isolation: Isolation) -> int:
+        async with self._use() as namespaces:
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            made = await namespaces.refill(isolation)
+        if made:
+            duration_ms = round((loop.time() - started) * 1000, 3)
+            log.info("spare_roles_made", count=made, duration_ms=duration_ms)
+        return made
+
+    async def _make_schemas(self, part: ScriptPart) -> None:
+        made = 0
+        try:
+            while await self._make_schema(part):
+                made += 1
+            while await self._drop_stale_schema(part):
+                pass
+        except (psycopg.Error, SchemaDiffers) as exc:
+            self._failed = part, asyncio.get_running_loop().time() + _PAUSE
+            log.warning("spare_schemas_not_made", reason=describe(exc), pause_seconds=_PAUSE)
+        finally:
+            self._schemas = None
+        if made:
+            log.info("spare_schemas_made", count=made)
+
+    # Each has its own turn: a role, or a call, waits for one schema at most.
+
+    async def _make_schema(self, part: ScriptPart) -> bool:
+        async with self._use() as namespaces:
+            return await namespaces.make_ahead(part)
+
+    async def _drop_stale_schema(self, part: ScriptPart) -> bool:
+        async with self._use() as namespaces:
+            return await namespaces.drop_stale(part)
+
+    @asynccontextmanager
+    async def _use(self) -> AsyncIterator[Namespaces]:
+        async with self._turn, self._connections.use() as (connection, shard_id):
+            yield self._namespaces(connection, shard_id)
