@@ -107,10 +107,11 @@ class Upkeep:
     async def _make_schemas(self, part: ScriptPart) -> None:
         made = 0
         try:
-            while await self._make_schema(part):
-                made += 1
+            # There may be no end to making them.
             while await self._drop_stale_schema(part):
                 pass
+            while await self._make_schema(part):
+                made += 1
         except (psycopg.Error, SchemaDiffers) as exc:
             self._failed = part, asyncio.get_running_loop().time() + _PAUSE
             log.warning("spare_schemas_not_made", reason=describe(exc), pause_seconds=_PAUSE)
