@@ -4,6 +4,8 @@ A port is chosen before the server binds it, so it is taken from below the range
 that the kernel gives to outgoing connections: nobody gets it by accident.
 """
 
+import errno
+import os
 import secrets
 import socket
 from collections.abc import Collection
@@ -12,7 +14,7 @@ from typing import Final
 
 from mtdd_router.embedded.errors import StackError
 
-__all__ = ["HOST", "choose_port", "is_free"]
+__all__ = ["HOST", "choose_port", "is_free", "was_taken"]
 
 HOST: Final = "127.0.0.1"
 _FIRST: Final = 20_000
@@ -32,6 +34,14 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def was_taken(port: int, log_end: str) -> bool:
+    """Tell whether a server that wrote *log_end* and ended found *port* taken.
+
+    By now it may be free again.
+    """
+    return os.strerror(errno.EADDRINUSE) in log_end or not is_free(port)
 
 
 def choose_port(preferred: int | None = None, taken: Collection[int] = ()) -> int:

@@ -23,7 +23,7 @@ from psycopg.conninfo import make_conninfo
 from mtdd_router.embedded.account import Account
 from mtdd_router.embedded.binaries import program_version
 from mtdd_router.embedded.errors import PortTaken, StackError
-from mtdd_router.embedded.ports import HOST, is_free
+from mtdd_router.embedded.ports import HOST, was_taken
 from mtdd_router.embedded.processes import (
     end,
     log_tail,
@@ -125,10 +125,11 @@ class PostgresServer:
                 time.sleep(0.03)
             else:
                 return
-        kind = StackError if self.running or is_free(self.port) else PortTaken
-        raise kind(
+        said = log_tail(self.log)
+        taken = not self.running and was_taken(self.port, said)
+        raise (PortTaken if taken else StackError)(
             f"PostgreSQL {self.name!r} did not start on {HOST}:{self.port}; "
-            f"the end of {self.log}:\n{log_tail(self.log)}"
+            f"the end of {self.log}:\n{said}"
         )
 
     @property

@@ -10,7 +10,7 @@ from typing import Final
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.embedded.errors import PortTaken, StackError
-from mtdd_router.embedded.ports import HOST, is_free
+from mtdd_router.embedded.ports import HOST, is_free, was_taken
 from mtdd_router.embedded.processes import (
     end,
     log_tail,
@@ -94,10 +94,11 @@ class ShardServer:
         """
         wait_until(lambda: self.answers or not self.running, timeout=_START_TIMEOUT)
         if not (self.running and self.answers):
-            kind = StackError if self.running or is_free(self.port) else PortTaken
-            raise kind(
+            said = log_tail(self.log)
+            taken = not self.running and was_taken(self.port, said)
+            raise (PortTaken if taken else StackError)(
                 f"The shard server of {self.name!r} did not start on {self.address}; "
-                f"the end of {self.log}:\n{log_tail(self.log)}"
+                f"the end of {self.log}:\n{said}"
             )
 
     @property

@@ -24,7 +24,9 @@ from mtdd_router.embedded import (
     stack_status,
 )
 from mtdd_router.embedded.binaries import copy_package, program_version
+from mtdd_router.embedded.errors import PortTaken
 from mtdd_router.embedded.postgres import Initialisation, PostgresServer
+from mtdd_router.embedded.processes import wait_until
 
 ONE = StackOptions(shards=1, durable=False)
 
@@ -70,6 +72,22 @@ def test_a_port_that_is_taken_at_the_last_moment_is_replaced(stack_folder: Path)
         assert unlucky.state.registry_port != taken
         psycopg.connect(unlucky.registry_dsn).close()
         psycopg.connect(registry_dsn(stack_folder)).close()
+
+
+def test_a_port_that_was_taken_for_a_moment_only_is_told(stack_folder: Path) -> None:
+    with Stack(stack_folder, ONE) as stack:
+        servers = [stack.shard_servers[0], stack.postgres[0]]
+    for server in servers:
+        with socket.create_server(("127.0.0.1", 0)) as squatter:
+            server.port = squatter.getsockname()[1]
+            # That it is not free yet is waited for; this is somebody who comes behind that.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("mtdd_router.embedded.shard_server.is_free", lambda _: True)
+                server.start()
+            assert wait_until(lambda server=server: not server.running, timeout=20)
+        with pytest.raises(PortTaken):
+            server.wait_ready()
+        server.stop()
 
 
 def test_starting_a_stack_twice_is_refused_and_harms_nothing(stack_folder: Path) -> None:
