@@ -12,6 +12,7 @@ from mtdd_router.errors import InvalidTenantName
 __all__ = [
     "DOMAIN_MAX_LENGTH",
     "TRANSITIONS",
+    "Filled",
     "Isolation",
     "Placement",
     "Registry",
@@ -231,6 +232,19 @@ class ScriptPart:
     atomic: bool = True
     expected: str = ""
     fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A new tenant whose schema a script has filled.
+
+    Attributes:
+        placement: as the shard has stored it.
+        ahead: the script was not run now, but before anybody asked for the tenant.
+    """
+
+    placement: Placement
+    ahead: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from mtdd_router.errors import ShardUnreachable
 from mtdd_router.pb import messages_pb2 as pb
 from mtdd_router.pb import shard_admin_service_pb2 as admin_pb
 from mtdd_router.types import (
+    Filled,
     Placement,
     SchemaDetail,
     SchemaState,
@@ -94,17 +95,17 @@ class ShardAdmin:
 
     def create_filled(
         self, placement: Placement, part: ScriptPart, *, compared: bool = False
-    ) -> Placement | None:
+    ) -> Filled | None:
         """Do as `create_namespace`, and run an atomic *part* in the schema, all or nothing.
+
+        If the shard has run *part* ahead, the tenant gets a schema in which it has.
 
         Args:
             placement: what to make.
-            part: what to run.
-            compared: it has led where it should on this shard a moment ago. So that is not looked
-                at, and the tenant may get a schema in which the shard has run it ahead.
+            part: what to run, with the fingerprint that it is known to lead to.
+            compared: it has led there on this shard a moment ago; that is not looked at again.
 
-        Returns the placement as stored, or None if that did not lead to the schema it is known
-        to lead to, or *part* failed; then nothing was made.
+        Returns None if it did not lead there, or failed; then nothing was made.
         """
         request = admin_pb.CreateNamespaceRequest(
             placement=placement_message(placement),
@@ -113,7 +114,9 @@ class ShardAdmin:
             compared=compared,
         )
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
-        return None if answer.differs else placement_from_message(answer.placement)
+        if answer.differs:
+            return None
+        return Filled(placement_from_message(answer.placement), ahead=answer.ahead)
 
     def drop_namespace(self, tenant: str) -> bool:
         """Remove the tenant with everything it has; return whether anything was there."""

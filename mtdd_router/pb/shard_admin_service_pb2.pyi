@@ -72,12 +72,14 @@ class CreateNamespaceRequest(_message.Message):
     def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., part: _Optional[_Union[ScriptPart, _Mapping]] = ..., shard_id: _Optional[str] = ..., compared: _Optional[bool] = ...) -> None: ...
 
 class CreateNamespaceResponse(_message.Message):
-    __slots__ = ("placement", "differs")
+    __slots__ = ("placement", "differs", "ahead")
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     DIFFERS_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
     placement: _messages_pb2.Placement
     differs: bool
-    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., differs: _Optional[bool] = ...) -> None: ...
+    ahead: bool
+    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., differs: _Optional[bool] = ..., ahead: _Optional[bool] = ...) -> None: ...
 
 class DropNamespaceRequest(_message.Message):
     __slots__ = ("tenant", "orphan")

@@ -1,9 +1,9 @@
 """ShardAdminService: the shard's placements, and what they name.
 
-Handlers check, delegate, and map errors. Invariants: one administrative call
-at a time uses PostgreSQL in a worker, on a connection beside the pool, so that a
-slow one delays neither statements nor placement changes; a change is known to
-this worker's cache before the call returns.
+Handlers check, delegate, and map errors. Invariants: two administrative calls at
+most use PostgreSQL in a worker, on connections beside the pool, so that a slow one
+delays neither statements nor placement changes; a change is known to this worker's
+cache before the call returns.
 """
 
 import asyncio
@@ -126,7 +126,7 @@ class ShardAdminService:
 
     async def close(self) -> None:
         """Close what is kept open between calls."""
-        self._upkeep.stop()
+        await self._upkeep.stop()
         await self._connections.close()
 
     async def GetIdentity(  # noqa: N802 - the names are the protocol's
@@ -173,18 +173,23 @@ class ShardAdminService:
             if placement.state not in (TenantState.CREATING, TenantState.ACTIVE):
                 raise InvalidPlacement("A new placement is creating or active.")
             part = part_from_message(request.part) if request.HasField("part") else None
+            ahead = False
             try:
-                stored = await namespaces.create(placement, part, compared=request.compared)
+                if part is None:
+                    stored = await namespaces.create(placement)
+                else:
+                    filled = await namespaces.create_filled(
+                        placement, part, compared=request.compared
+                    )
+                    stored, ahead = filled.placement, filled.ahead
             except SchemaDiffers:
                 return admin_pb.CreateNamespaceResponse(differs=True)
             finally:
                 self._placements.forget(tenant)
         self._upkeep.see_to_roles(stored.isolation)
-        # Where roles are made ahead schemas are as well.
-        has_spare_role = stored.role != placement.role
-        if part is not None and has_spare_role and stored.isolation is Isolation.SCHEMA:
+        if part is not None and stored.isolation is Isolation.SCHEMA:
             self._upkeep.make_schemas(part)
-        return admin_pb.CreateNamespaceResponse(placement=placement_message(stored))
+        return admin_pb.CreateNamespaceResponse(placement=placement_message(stored), ahead=ahead)
 
     async def DropNamespace(  # noqa: N802
         self, request: admin_pb.DropNamespaceRequest, context: CallContext

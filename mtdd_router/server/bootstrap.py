@@ -147,6 +147,7 @@ _SCRIPTS: Final = (
         name text PRIMARY KEY,
         role text NOT NULL UNIQUE,
         script bytea NOT NULL,
+        locked text NOT NULL,
         made_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
     );
     """,

@@ -23,9 +23,24 @@ from psycopg.pq.misc import PGnotify
 from mtdd_router.errors import ShardUnavailable
 from mtdd_router.server.logs import get_logger
 
-__all__ = ["AsyncConnection", "ControlConnection", "Watcher", "clean", "connect", "fetch_value"]
+__all__ = [
+    "BEGIN",
+    "LOCK_TIMEOUT",
+    "AsyncConnection",
+    "ControlConnection",
+    "Watcher",
+    "clean",
+    "connect",
+    "fetch_value",
+]
 
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+LOCK_TIMEOUT: Final = 5.0
+"""So many seconds does what changes catalogs wait for a lock."""
+
+BEGIN: Final = f"BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT:g}s'"
+"""Begins a transaction that changes catalogs."""
 
 APPLICATION_NAME: Final = "mtdd_shard"
 _HEARTBEAT: Final = 5.0

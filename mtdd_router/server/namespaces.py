@@ -17,7 +17,13 @@ from psycopg import errors as pg_errors
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
-from mtdd_router.server.control import AsyncConnection, clean, fetch_value
+from mtdd_router.server.control import (
+    BEGIN,
+    LOCK_TIMEOUT,
+    AsyncConnection,
+    clean,
+    fetch_value,
+)
 from mtdd_router.server.identifiers import check_identifier, mark
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.placing import Placed, placing
@@ -33,18 +39,22 @@ from mtdd_router.server.script_parts import (
     run_part,
 )
 from mtdd_router.server.spare_roles import SpareRoles
-from mtdd_router.server.spare_schemas import SpareSchemas, giving, script_of
+from mtdd_router.server.spare_schemas import (
+    SpareInUse,
+    SpareSchemas,
+    giving,
+    script_of,
+    using_spare,
+)
 from mtdd_router.server.tenant_databases import TenantDatabases
 from mtdd_router.server.tenant_logins import TenantLogins
 from mtdd_router.server.tenant_roles import AlreadyExists, NotPossible, TenantRoles, not_ours
-from mtdd_router.types import Isolation, Placement, ScriptPart, TenantState
+from mtdd_router.types import Filled, Isolation, Placement, ScriptPart, TenantState
 
 __all__ = ["AlreadyExists", "Namespaces", "NotPossible"]
 
 _Rows = list[tuple[Any, ...]]
 
-_LOCK_TIMEOUT: Final = 5.0
-_BEGIN: Final = f"BEGIN; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT:g}s'"
 # What there is of a schema and a role, whether the role has rights to this database, and
 # whether the shard has many tenants. The mark of the schema's owner counts as well: a tenant
 # may change the comments of what it owns.
@@ -63,6 +73,7 @@ SELECT (SELECT coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), '')
   LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = %(schema)s
   LEFT JOIN pg_catalog.pg_roles o ON o.oid = n.nspowner
 """
+_COMMIT: Final = sql.SQL("COMMIT")
 _PREEXISTING: Final = "SELECT " + PREEXISTING.format(role="{role}", schema="{schema}")
 
 
@@ -90,75 +101,93 @@ class Namespaces:
 
     # Create
 
-    async def create(
-        self, placement: Placement, part: ScriptPart | None = None, *, compared: bool = False
-    ) -> Placement:
+    async def create(self, placement: Placement) -> Placement:
         """Make the placement and what it names, and return it as stored.
 
-        Args:
-            placement: what to make.
-            part: what to run in a schema that is new, as its role, in the same transaction.
-            compared: do not compare what *part* leads to, and run it ahead if that was done.
-
         Raises:
-            SchemaDiffers: if *part* did not lead to the schema that it should; nothing was made.
             AlreadyExists: if the tenant, namespace or role is taken.
             NotPossible: if the tenant is being deleted, the login role lacks a right, or
                 PostgreSQL does not let the tenant's role in.
             InvalidIdentifier: if a name is not valid.
         """
+        self._check(placement)
+        if placement.isolation is Isolation.DATABASE:
+            return await self._create_database(placement)
+        return (await self._create_schema(placement)).placement
+
+    async def create_filled(
+        self, placement: Placement, part: ScriptPart, *, compared: bool = False
+    ) -> Filled:
+        """Do as `create`, and run *part* in a schema that is new, in the same transaction.
+
+        Args:
+            placement: what to make.
+            part: what to run, as the tenant's role; a schema in which it was run ahead will do.
+            compared: whoever asks knows what *part* leads to here, and it is not compared.
+
+        Raises:
+            SchemaDiffers: if *part* did not lead to the schema that it should; nothing was made.
+            AlreadyExists, NotPossible, InvalidIdentifier: as `create`.
+        """
+        self._check(placement)
+        if placement.isolation is Isolation.DATABASE:
+            raise NotPossible("A script runs where a schema is made, not where a database is.")
+        script = script_of(part) if placement.isolation is Isolation.SCHEMA else None
+        if compared:
+            part = replace(part, fingerprint="")
+        try:
+            placed = await self._create_schema(placement, part, script)
+        finally:
+            if leaves_state(part) and not self.connection.broken:
+                await clean(self.connection)
+        return Filled(placed.placement, ahead=placed.spare is not None)
+
+    def _check(self, placement: Placement) -> None:
         check_identifier("namespace", placement.namespace)
         check_identifier("role", placement.role)
         for name in (placement.namespace, placement.role):
             if name == self._extension_schema:
                 raise AlreadyExists(f"The name {name!r} is used by the shard itself.")
-        if placement.isolation is Isolation.DATABASE:
-            if part is not None:
-                raise NotPossible("A script runs where a schema is made, not where a database is.")
-            return await self._create_database(placement)
-        if placement.isolation is Isolation.STRICT:
-            return await self._create_strict(placement, part, compared=compared)
-        return await self._create_schema(placement, part, compared=compared)
 
-    async def _create_strict(
-        self, placement: Placement, part: ScriptPart | None, *, compared: bool
-    ) -> Placement:
+    async def _create_schema(
+        self, placement: Placement, part: ScriptPart | None = None, script: bytes | None = None
+    ) -> Placed:
+        """Make a placement with a schema, filled by *part*, or by the *script* run ahead."""
+        if placement.isolation is Isolation.STRICT:
+            return await self._create_strict(placement, part)
+        try:
+            return await self._place(placement, part, script)
+        except SpareInUse:
+            return await self._place(placement, part)
+
+    async def _create_strict(self, placement: Placement, part: ScriptPart | None) -> Placed:
         await self._roles.require_closed_databases()
         is_new = await self.find(placement.tenant) is None
-        stored = await self._create_schema(placement, part, compared=compared)
+        placed = await self._place(placement, part)
+        role = placed.placement.role
         try:
-            await self._logins.check(stored.role, self.connection.info.dbname)
+            await self._logins.check(role, self.connection.info.dbname)
         except ConnectFailed as exc:
             if is_new:
                 await self.drop(placement.tenant)
             raise NotPossible(
-                f"PostgreSQL does not let role {stored.role!r} in: {exc}. Strict isolation needs "
+                f"PostgreSQL does not let role {role!r} in: {exc}. Strict isolation needs "
                 "a line of pg_hba.conf that lets all roles in from here by scram-sha-256, as it "
                 "does the shard server's own."
             ) from exc
-        return stored
+        return placed
 
-    async def _create_schema(
-        self, placement: Placement, part: ScriptPart | None, *, compared: bool
-    ) -> Placement:
-        script = None
-        if part is not None and compared:
-            if placement.isolation is Isolation.SCHEMA:
-                script = script_of(part)
-            part = replace(part, fingerprint="")
-        try:
-            async with self.transaction(first=placing(placement, script)) as rows:
-                placed = await self._placed(placement, rows)
-                stored = placed.placement
-                # A repeated call finds both; an active tenant that lost its schema
-                # must not silently get an empty one.
-                if stored.state is TenantState.CREATING or stored.epoch == placement.epoch:
-                    await self._make_schema(placed, part)
-        except SchemaDiffers:
-            await self._clean_behind(part)
-            raise
-        await self._clean_behind(part)
-        return stored
+    async def _place(
+        self, placement: Placement, part: ScriptPart | None, script: bytes | None = None
+    ) -> Placed:
+        async with self.transaction(first=placing(placement, script)) as rows:
+            placed = await self._placed(placement, rows)
+            stored = placed.placement
+            # A repeated call finds both; an active tenant that lost its schema
+            # must not silently get an empty one.
+            if stored.state is TenantState.CREATING or stored.epoch == placement.epoch:
+                await self._make_schema(placed, part)
+        return placed
 
     async def refill(self, isolation: Isolation) -> int:
         """Make roles for tenants to come, if few are left; return how many `release` lets go."""
@@ -169,24 +198,20 @@ class Namespaces:
         return await self._spares.release()
 
     async def make_ahead(self, part: ScriptPart) -> bool:
-        """Make a schema for a tenant to come, if few are left; return whether one was made.
+        """Run *part* ahead for a tenant to come, if that is missing; return whether it was done.
 
         Raises:
             SchemaDiffers: if *part* does not lead where it should.
         """
         return await self._spare_schemas.make(part)
 
-    async def drop_stale(self, part: ScriptPart) -> bool:
-        """Drop a schema that another script than *part* made; return whether one was there."""
-        return await self._spare_schemas.drop_stale(part)
+    async def drop_old(self) -> bool:
+        """Drop a schema that has waited for long; return whether there was one."""
+        return await self._spare_schemas.drop_old()
 
     async def drop_retired(self) -> int:
         """Drop the roles of tenants that are gone, if they have become many."""
         return await self._retired.drop_some()
-
-    async def _clean_behind(self, part: ScriptPart | None) -> None:
-        if part is not None and leaves_state(part):
-            await clean(self.connection)
 
     async def _placed(self, placement: Placement, rows: _Rows) -> Placed:
         """Return the placement of the *rows* that `placing` gave, or the one that is there."""
@@ -237,10 +262,12 @@ class Namespaces:
                 f"Schema {placement.namespace!r} exists and belongs to role {there.owner!r}; "
                 "give the tenant another namespace."
             )
-        if placed.spare:
-            statements += giving(placed.spare, placement)
-        if placed.spare or there.owner is not None:
-            await self._run_all([*statements, sql.SQL("COMMIT")])
+        if placed.spare is not None:
+            with using_spare():
+                await self._run_all([*statements, *giving(placed.spare, placement), _COMMIT])
+            return
+        if there.owner is not None:
+            await self._run_all([*statements, _COMMIT])
             return
         schema, role = sql.Identifier(placement.namespace), sql.Identifier(placement.role)
         statements += [
@@ -249,7 +276,7 @@ class Namespaces:
             sql.SQL("COMMENT ON SCHEMA {} IS {}").format(schema, self.mark),
         ]
         if part is None:
-            await self._run_all([*statements, sql.SQL("COMMIT")])
+            await self._run_all([*statements, _COMMIT])
             return
         home = Home.of(placement, self._extension_schema)
         before = sql.SQL("; ").join([sql.SQL(FOR_NEW_TABLES), *statements, sql.SQL(home.enter)])
@@ -323,7 +350,7 @@ class Namespaces:
             await self._roles.shut(placement.role)
         with _in_use(f"Tenant {tenant!r}"):
             # What an exception leaves open ends with the connection.
-            await self._run_all([*first, sql.SQL(_BEGIN), delete, *statements, sql.SQL("COMMIT")])
+            await self._run_all([*first, sql.SQL(BEGIN), delete, *statements, _COMMIT])
         return True
 
     async def drop_orphan(self, name: str) -> bool:
@@ -415,14 +442,14 @@ class Namespaces:
 
     async def _begin(self, first: sql.Composable | None) -> _Rows:
         if first is None:
-            await self.connection.execute(_BEGIN)
+            await self.connection.execute(BEGIN)
             return []
-        batch = sql.SQL("; ").join([sql.SQL(_BEGIN), first])
+        batch = sql.SQL("; ").join([sql.SQL(BEGIN), first])
         return await last_rows(self.connection, batch.as_string(self.connection))
 
     async def run_alone(self, who: str, statement: sql.Composable) -> _Rows:
         """Run one statement in such a transaction, in one round trip, and return its rows."""
-        batch = sql.SQL("; ").join([sql.SQL(_BEGIN), statement, sql.SQL("COMMIT")])
+        batch = sql.SQL("; ").join([sql.SQL(BEGIN), statement, _COMMIT])
         with _in_use(who):
             # What an exception leaves open ends with the connection.
             cursor = await self.connection.execute(batch)
@@ -444,5 +471,5 @@ def _in_use(who: str) -> Iterator[None]:
     except (pg_errors.LockNotAvailable, pg_errors.DeadlockDetected) as exc:
         raise NotPossible(
             f"{who} is in use: a transaction still holds its tables after "
-            f"{_LOCK_TIMEOUT:g} s; freeze the tenant, end the transaction, and try again."
+            f"{LOCK_TIMEOUT:g} s; freeze the tenant, end the transaction, and try again."
         ) from exc

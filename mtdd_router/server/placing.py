@@ -8,14 +8,14 @@ from psycopg import sql
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.preexisting import PREEXISTING, Preexisting
 from mtdd_router.server.spare_roles import logs_in
-from mtdd_router.server.spare_schemas import MISSING
+from mtdd_router.server.spare_schemas import IS_THERE, SpareSchema
 from mtdd_router.types import Placement
 
 __all__ = ["Placed", "placing"]
 
 _PLACING: Final = f"""
 WITH ready AS (
-    SELECT name, role FROM mtdd.spare_schema WHERE script = {{script}} AND NOT {MISSING}
+    SELECT name, role, locked FROM mtdd.spare_schema WHERE script = {{script}} AND {IS_THERE}
      LIMIT 1 FOR UPDATE SKIP LOCKED
 ),
 spare AS (
@@ -38,7 +38,7 @@ filled AS (
     DELETE FROM mtdd.spare_schema USING placed WHERE spare_schema.role = placed.role
 )
 SELECT placed.*, {PREEXISTING.format(role="placed.role", schema="placed.namespace")},
-       (SELECT name FROM ready)
+       (SELECT name FROM ready), (SELECT locked FROM ready)
   FROM placed
 """
 
@@ -50,19 +50,20 @@ class Placed:
     Attributes:
         placement: as stored.
         there: what there was of what it names.
-        spare: the schema made ahead that it gets; empty if it gets none.
+        spare: the schema made ahead that it gets; None if it gets none.
     """
 
     placement: Placement
     there: Preexisting
-    spare: str = ""
+    spare: SpareSchema | None = None
 
     @classmethod
     def from_row(cls, row: tuple[Any, ...]) -> Self:
         """Return that of the row which `placing` gave."""
-        *columns, comment, may_switch, may_connect, retired, owner, spare = row
+        *columns, comment, may_switch, may_connect, retired, owner, spare, table = row
         there = Preexisting(comment, may_switch, may_connect, retired, owner)
-        return cls(placement_from_row(tuple(columns)), there, spare or "")
+        ready = None if spare is None else SpareSchema(spare, table)
+        return cls(placement_from_row(tuple(columns)), there, ready)
 
 
 def placing(placement: Placement, script: bytes | None) -> sql.Composable:
@@ -72,7 +73,7 @@ def placing(placement: Placement, script: bytes | None) -> sql.Composable:
 
     Args:
         placement: the new one.
-        script: that of the spare schema which it may get; None for none.
+        script: that of the spare schema which it may get; None if it may get none.
     """
     return sql.SQL(_PLACING).format(
         script=script,

@@ -19,6 +19,7 @@ from mtdd_router.server.logs import describe, get_logger
 from mtdd_router.server.namespaces import Namespaces, NotPossible
 from mtdd_router.server.script_parts import SchemaDiffers
 from mtdd_router.server.spare_roles import SETTLES
+from mtdd_router.server.spare_schemas import script_of
 from mtdd_router.types import Isolation, ScriptPart
 
 __all__ = ["Upkeep"]
@@ -48,10 +49,11 @@ class Upkeep:
         self._namespaces = namespaces
         self._turn = asyncio.Lock()
         self._changes = 0
+        self._stopped = False
         self._roles: asyncio.Task[None] | None = None
         self._schemas: asyncio.Task[None] | None = None
-        # The script that could not be run ahead last, and until when it is not tried again.
-        self._failed: tuple[ScriptPart | None, float] = (None, 0.0)
+        # Scripts that could not be run ahead, and until when they are not tried again.
+        self._failed: dict[ScriptPart, float] = {}
 
     def see_to_roles(self, made: Isolation | None = None) -> None:
         """See to the roles of tenants to come or gone, now and then.
@@ -59,22 +61,25 @@ class Upkeep:
         *made* is the isolation of the tenant that was just made; None if one was dropped.
         """
         self._changes += 1
-        if self._roles is None and self._changes % _LOOKS_AFTER == 1:
+        if self._stopped or self._roles is not None:
+            return
+        if self._changes % _LOOKS_AFTER == 1:
             self._roles = asyncio.create_task(self._see_to_roles(made))
 
     def make_schemas(self, part: ScriptPart) -> None:
         """Make schemas for tenants to come by the same script as the last one."""
-        failed, until = self._failed
-        if part == failed and asyncio.get_running_loop().time() < until:
+        if self._stopped or self._schemas is not None or script_of(part) is None:
             return
-        if self._schemas is None:
+        if self._failed.get(part, 0.0) <= asyncio.get_running_loop().time():
             self._schemas = asyncio.create_task(self._make_schemas(part))
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Begin nothing more, and let PostgreSQL undo what is half way."""
-        for task in (self._roles, self._schemas):
-            if task is not None:
-                task.cancel()
+        self._stopped = True
+        tasks = [task for task in (self._roles, self._schemas) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _see_to_roles(self, isolation: Isolation | None) -> None:
         try:
@@ -83,6 +88,8 @@ class Upkeep:
             if isolation is not None and await self._make_roles(isolation):
                 await asyncio.sleep(SETTLES + 0.1)
                 await self._settle_roles()
+            while await self._drop_old_schema():
+                pass
         except (psycopg.Error, NotPossible) as exc:
             log.warning("roles_not_seen_to", reason=describe(exc))
         finally:
@@ -104,31 +111,35 @@ class Upkeep:
             log.info("spare_roles_made", count=made, duration_ms=duration_ms)
         return made
 
+    # Each schema has its own turn: roles, or a call, wait for one at most.
+
     async def _make_schemas(self, part: ScriptPart) -> None:
         made = 0
         try:
-            # There may be no end to making them.
-            while await self._drop_stale_schema(part):
-                pass
             while await self._make_schema(part):
                 made += 1
         except (psycopg.Error, SchemaDiffers) as exc:
-            self._failed = part, asyncio.get_running_loop().time() + _PAUSE
-            log.warning("spare_schemas_not_made", reason=describe(exc), pause_seconds=_PAUSE)
+            log.warning("spare_schemas_not_made", reason=describe(exc))
+            # Otherwise PostgreSQL was lost, which says nothing of the script.
+            if isinstance(exc, SchemaDiffers) or exc.sqlstate is not None:
+                self._pause(part)
         finally:
             self._schemas = None
         if made:
             log.info("spare_schemas_made", count=made)
 
-    # Each has its own turn: a role, or a call, waits for one schema at most.
-
     async def _make_schema(self, part: ScriptPart) -> bool:
         async with self._use() as namespaces:
             return await namespaces.make_ahead(part)
 
-    async def _drop_stale_schema(self, part: ScriptPart) -> bool:
+    async def _drop_old_schema(self) -> bool:
         async with self._use() as namespaces:
-            return await namespaces.drop_stale(part)
+            return await namespaces.drop_old()
+
+    def _pause(self, part: ScriptPart) -> None:
+        now = asyncio.get_running_loop().time()
+        self._failed = {other: until for other, until in self._failed.items() if until > now}
+        self._failed[part] = now + _PAUSE
 
     @asynccontextmanager
     async def _use(self) -> AsyncIterator[Namespaces]:

@@ -162,12 +162,13 @@ def _make_filled(
     for script in scripts:
         compares = _known.is_to_compare(key, script)
         with beginning():
-            stored = admin.create_filled(placement, script, compared=not compares)
-        if stored is not None:
-            if compares:
+            filled = admin.create_filled(placement, script, compared=not compares)
+        if filled is not None:
+            # One that was made ahead does not tell where the script leads now.
+            if compares and not filled.ahead:
                 _known.note_compared(key, script)
             if script != scripts[0]:
                 logger.warning("A script of migrations is not condensed: that leads elsewhere.")
                 _known.leave_as_recorded(recorded)
-            return stored
+            return filled.placement
     return None

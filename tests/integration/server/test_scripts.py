@@ -8,6 +8,7 @@ import pytest
 
 from mtdd_router.client.admin import ShardAdmin
 from mtdd_router.types import (
+    Filled,
     Isolation,
     Placement,
     SchemaDetail,
@@ -185,7 +186,7 @@ def test_what_only_the_commit_refuses_is_not_made(
     role = postgres.execute("SELECT to_regrole(%s)", [placement.role]).fetchone()
     assert role == (None,)
     # The connection that met it is of use.
-    assert admin.create_filled(placement, ScriptPart((TABLE,))) == placement
+    assert admin.create_filled(placement, ScriptPart((TABLE,))) == Filled(placement, ahead=False)
 
 
 def test_rows_and_a_dropped_column_change_no_fingerprint(
@@ -328,6 +329,7 @@ def test_a_schema_is_made_with_what_its_script_makes(
     part = ScriptPart((MIGRATIONS, TABLE), fingerprint=fingerprint)
     placement = new_placement("new")
     # Asked again, it is there already, and nothing is done twice.
-    assert [admin.create_filled(placement, part) for _ in range(2)] == [placement, placement]
+    filled = Filled(placement, ahead=False)
+    assert [admin.create_filled(placement, part) for _ in range(2)] == [filled, filled]
     assert fingerprints(admin, ["new"]) == {"new": fingerprint}
     assert admin.placements("new").placements == {"new": placement}

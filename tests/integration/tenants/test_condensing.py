@@ -210,10 +210,10 @@ def sent(monkeypatch):
     scripts = []
     create = ShardAdmin.create_filled
 
-    def note(self, placement, part):
-        stored = create(self, placement, part)
-        scripts.append((len(part.statements), bool(part.fingerprint), stored is not None))
-        return stored
+    def note(self, placement, part, *, compared):
+        filled = create(self, placement, part, compared=compared)
+        scripts.append((len(part.statements), not compared, filled is not None))
+        return filled
 
     monkeypatch.setattr(ShardAdmin, "create_filled", note)
     return scripts
