@@ -22,6 +22,7 @@ __all__ = [
     "SchemaState",
     "ScriptOutcome",
     "ScriptPart",
+    "Settled",
     "ShardInfo",
     "ShardPlacements",
     "TenantState",
@@ -217,6 +218,21 @@ class SchemaState:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """What tells where the last statements of a script have nothing to do.
+
+    Attributes:
+        statements: how many of them, from the end.
+        query: is asked before, as the tenant, and gives one text.
+        answer: that text where they are not run.
+    """
+
+    statements: int
+    query: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScriptPart:
     """What belongs together of a script.
 
@@ -226,12 +242,14 @@ class ScriptPart:
             must be, and a repetition goes on where the last one stopped.
         expected: the digest of the migrations that must be applied before.
         fingerprint: what an atomic part must lead to, or it is rolled back.
+        settled: what may spare its last statements, if it is atomic and *expected* is given.
     """
 
     statements: tuple[str, ...]
     atomic: bool = True
     expected: str = ""
     fingerprint: str = ""
+    settled: Settled | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,16 +205,28 @@ class InspectSchemasResponse(_message.Message):
     def __init__(self, states: _Optional[_Iterable[_Union[SchemaState, _Mapping]]] = ..., applied: _Optional[_Iterable[_Union[AppliedMigrations, _Mapping]]] = ..., postgres_major: _Optional[int] = ...) -> None: ...
 
 class ScriptPart(_message.Message):
-    __slots__ = ("expected", "statements", "atomic", "fingerprint")
+    __slots__ = ("expected", "statements", "atomic", "fingerprint", "settled")
     EXPECTED_FIELD_NUMBER: _ClassVar[int]
     STATEMENTS_FIELD_NUMBER: _ClassVar[int]
     ATOMIC_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_FIELD_NUMBER: _ClassVar[int]
     expected: str
     statements: _containers.RepeatedScalarFieldContainer[str]
     atomic: bool
     fingerprint: str
-    def __init__(self, expected: _Optional[str] = ..., statements: _Optional[_Iterable[str]] = ..., atomic: _Optional[bool] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+    settled: Settled
+    def __init__(self, expected: _Optional[str] = ..., statements: _Optional[_Iterable[str]] = ..., atomic: _Optional[bool] = ..., fingerprint: _Optional[str] = ..., settled: _Optional[_Union[Settled, _Mapping]] = ...) -> None: ...
+
+class Settled(_message.Message):
+    __slots__ = ("statements", "query", "answer")
+    STATEMENTS_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    statements: int
+    query: str
+    answer: str
+    def __init__(self, statements: _Optional[int] = ..., query: _Optional[str] = ..., answer: _Optional[str] = ...) -> None: ...
 
 class RunScriptRequest(_message.Message):
     __slots__ = ("tenants", "parts", "lock_timeout_ms", "fail_fast")

@@ -19,6 +19,7 @@ __all__ = [
     "SchemaDiffers",
     "last_rows",
     "leaves_state",
+    "rows_of_each",
     "run_part",
 ]
 
@@ -139,10 +140,19 @@ def _require(fingerprint: str, home: Home, connection: AsyncConnection) -> str:
 
 async def last_rows(connection: AsyncConnection, statements: str) -> list[tuple[Any, ...]]:
     """Run *statements* at once, and return the rows of the last one."""
+    return (await rows_of_each(connection, statements))[-1]
+
+
+async def rows_of_each(connection: AsyncConnection, statements: str) -> list[list[tuple[Any, ...]]]:
+    """Run *statements* at once, and return the rows of each that gives any."""
     cursor = await connection.execute(statements.encode())
-    while cursor.nextset():
-        pass
-    return await cursor.fetchall()
+    found = []
+    more: bool | None = True
+    while more:
+        if cursor.description is not None:
+            found.append(await cursor.fetchall())
+        more = cursor.nextset()
+    return found
 
 
 def _leaves_state(statement: str) -> bool:

@@ -9,6 +9,7 @@ in its own transaction where it can run in one; so a repetition goes on behind i
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
 from time import monotonic
 from typing import Final
 
@@ -18,7 +19,13 @@ from psycopg import sql
 
 from mtdd_router.server.control import AsyncConnection, clean
 from mtdd_router.server.schemas import ConnectTo, find_placements
-from mtdd_router.server.script_parts import Home, SchemaDiffers, last_rows, leaves_state, run_part
+from mtdd_router.server.script_parts import (
+    Home,
+    SchemaDiffers,
+    leaves_state,
+    rows_of_each,
+    run_part,
+)
 from mtdd_router.types import Placement, ScriptOutcome, ScriptPart, applied_digest
 
 __all__ = ["Scripts"]
@@ -129,12 +136,18 @@ class _Runner:
         before = f"BEGIN; SET LOCAL {self._timeout}; {self._home.enter}"
         try:
             if part.expected:
-                applied = await last_rows(connection, f"{before}; {_LOCKED}; {_APPLIED}")
+                looks = f"{before}; {_LOCKED}; {_APPLIED}"
+                if part.settled is not None:
+                    looks = f"{looks}; {part.settled.query}"
+                applied, *answers = await rows_of_each(connection, looks)
                 if applied_digest([row[0] for row in applied]) != part.expected:
                     raise SchemaDiffers(  # noqa: TRY301 - what is raised is rolled back here
                         "Its migrations are no longer those that the script is for."
                     )
                 before = ""
+                if part.settled is not None and answers == [[(part.settled.answer,)]]:
+                    needed = len(part.statements) - part.settled.statements
+                    part = replace(part, statements=part.statements[:needed])
             await run_part(connection, self._home, part, before)
         except BaseException:
             if not connection.broken:

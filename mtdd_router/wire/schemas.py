@@ -10,6 +10,7 @@ from mtdd_router.types import (
     SchemaState,
     ScriptOutcome,
     ScriptPart,
+    Settled,
     applied_digest,
 )
 
@@ -80,6 +81,7 @@ def part_message(part: ScriptPart) -> admin_pb.ScriptPart:
         atomic=part.atomic,
         expected=part.expected,
         fingerprint=part.fingerprint,
+        settled=_settled_message(part.settled) if part.settled else None,
     )
 
 
@@ -90,7 +92,18 @@ def part_from_message(message: admin_pb.ScriptPart) -> ScriptPart:
         atomic=message.atomic,
         expected=message.expected,
         fingerprint=message.fingerprint,
+        settled=_settled_from_message(message.settled) if message.HasField("settled") else None,
     )
+
+
+def _settled_message(settled: Settled) -> admin_pb.Settled:
+    return admin_pb.Settled(
+        statements=settled.statements, query=settled.query, answer=settled.answer
+    )
+
+
+def _settled_from_message(message: admin_pb.Settled) -> Settled:
+    return Settled(message.statements, message.query, message.answer)
 
 
 def outcome_message(outcome: ScriptOutcome) -> admin_pb.ScriptOutcome:

@@ -10,7 +10,7 @@ from django.db.migrations import Migration
 from django.db.migrations.state import ProjectState
 from psycopg import sql
 
-from mtdd_router.types import SchemaFact, ScriptPart, applied_digest
+from mtdd_router.types import SchemaFact, ScriptPart, Settled, applied_digest
 from tenants.services.migrating.planning import Plan
 
 __all__ = ["CodeStage", "Recipe", "ScriptStage", "Stage", "Step", "make_stages"]
@@ -137,6 +137,7 @@ def make_stages(
     applied: Iterable[str],
     prelude: Sequence[str],
     permissions: Sequence[str],
+    settled: Settled | None = None,
 ) -> tuple[Stage, ...]:
     """Return the stages of *steps*, with as few transactions as they allow.
 
@@ -145,6 +146,7 @@ def make_stages(
         applied: the migrations before.
         prelude: statements that come before the first step.
         permissions: statements that follow the last step.
+        settled: what tells where these have nothing to do, if no step has changed rows.
     """
     known = set(applied)
     begin = tuple(prelude)
@@ -172,7 +174,13 @@ def make_stages(
     if permissions:
         last = found[-1]
         if isinstance(last, ScriptPart) and last.atomic:
-            found[-1] = replace(last, statements=(*last.statements, *permissions))
+            # Looked at before a part that changes them, rows tell nothing of those behind it.
+            only_schema = all(step.scripted and not step.runs_sql for step in steps)
+            found[-1] = replace(
+                last,
+                statements=(*last.statements, *permissions),
+                settled=settled if only_schema and last.expected else None,
+            )
         else:
             found.append(ScriptPart(tuple(permissions)))
     return tuple(_stages(found))

@@ -20,7 +20,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.migrations.state import ModelState, ProjectState
 
 from mtdd_router.client.admin import ShardAdmin
-from mtdd_router.types import SchemaDetail, ScriptPart, applied_digest
+from mtdd_router.types import SchemaDetail, ScriptPart, Settled, applied_digest
 from tenants.errors import MigrationFailed
 from tenants.services.migrating.executing import WholeExecutor
 from tenants.services.migrating.operations import extensions_of, is_reproducible, runs_sql
@@ -28,6 +28,7 @@ from tenants.services.migrating.planning import MigrationTarget, plan_for
 from tenants.services.migrating.recipes import Recipe, Step, make_stages
 from tenants.services.migrating.signals import (
     connect_receivers,
+    permission_rows,
     permission_statements,
     send_post_migrate,
     send_pre_migrate,
@@ -273,16 +274,18 @@ def record_migrations(
     executor.look()
     after = _final_apps(state)
     tells_after = send_post_migrate(connection.alias, plan, after)
-    permissions = []
+    permissions, settled = [], None
     if not tells_after:
         permissions = permission_statements(connection.alias, after, new=new)
+    if permissions and for_others and not new:
+        settled = _settled(connection, after, len(permissions))
     end = None
     if for_others:
         end = admin.inspect_schemas([connection.alias], SchemaDetail.FACTS)[connection.alias]
     return Recipe(
         tenant=connection.alias,
         applied=applied_digest(known),
-        stages=make_stages(recording.steps, known, recording.prelude, permissions),
+        stages=make_stages(recording.steps, known, recording.prelude, permissions, settled),
         changed=tuple(step.label for step in recording.steps),
         replayable=not any(step.reproducible and step.wrote for step in recording.steps),
         fingerprint=end.fingerprint if end else "",
@@ -293,6 +296,15 @@ def record_migrations(
         tells_before=tells_before,
         tells_after=tells_after,
     )
+
+
+def _settled(connection: BaseDatabaseWrapper, after: Apps, statements: int) -> Settled:
+    """Return what tells that a tenant has the rows which this one has, now that it is migrated."""
+    query = permission_rows(connection.alias, after)
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        (answer,) = cursor.fetchone()
+    return Settled(statements, query, answer)
 
 
 def _final_apps(state: ProjectState) -> Apps:

@@ -24,6 +24,7 @@ from tenants.services.notifying import receiver_path
 __all__ = [
     "connect_receivers",
     "number_of_receivers",
+    "permission_rows",
     "permission_statements",
     "send_post_migrate",
     "send_pre_migrate",
@@ -130,6 +131,20 @@ def permission_statements(using: str, state_apps: Apps, *, new: bool = False) ->
     return [statement.as_string() for statement in statements]
 
 
+def permission_rows(using: str, state_apps: Apps) -> str:
+    """Return the query for one text that is the same where the same such rows are.
+
+    Numbers of rows do not matter, nor what permissions are called, which Django leaves as it is.
+    """
+    try:
+        with_permissions = router.allow_migrate_model(
+            using, state_apps.get_model("auth", "Permission")
+        )
+    except LookupError:
+        with_permissions = False
+    return _ROWS_WITH_PERMISSIONS if with_permissions else _ROWS
+
+
 def _models(state_apps: Apps) -> Iterable[Any]:
     """Yield the models that Django's receivers look at, in their order."""
     for config in global_apps.get_app_configs():
@@ -168,3 +183,13 @@ _UNLESS_PERMISSION_IS_THERE: Final = sql.SQL(
 )
 # Both tables have a unique constraint for that.
 _UNLESS_IN_THE_WAY: Final = sql.SQL("ON CONFLICT DO NOTHING")
+_ROWS: Final = (
+    "SELECT count(*) || ' ' || coalesce(sum(hashtextextended("
+    "concat_ws(' ', t.app_label, t.model), 0)), 0) FROM django_content_type AS t"
+)
+# That each name is in one hash with the one before it tells whose permission it is.
+_ROWS_WITH_PERMISSIONS: Final = (
+    "SELECT count(*) || ' ' || coalesce(sum(hashtextextended("
+    "concat_ws(' ', t.app_label, t.model, p.codename), 0)), 0) FROM django_content_type AS t"
+    " LEFT JOIN auth_permission AS p ON p.content_type_id = t.id"
+)

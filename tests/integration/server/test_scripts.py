@@ -14,6 +14,7 @@ from mtdd_router.types import (
     SchemaDetail,
     SchemaFact,
     ScriptPart,
+    Settled,
     applied_digest,
 )
 
@@ -187,6 +188,25 @@ def test_what_only_the_commit_refuses_is_not_made(
     assert role == (None,)
     # The connection that met it is of use.
     assert admin.create_filled(placement, ScriptPart((TABLE,))) == Filled(placement, ahead=False)
+
+
+def test_last_statements_are_spared_where_there_is_nothing_for_them_to_do(
+    admin: ShardAdmin, three: list[str]
+) -> None:
+    insert = "INSERT INTO item (id, name) VALUES (1, 'last')"
+    assert not any(o.failure for o in admin.run_script(["def"], [ScriptPart((insert,))]))
+    settled = Settled(1, "SELECT count(*)::text FROM item", "1")
+    expected = applied_digest(["shop.0001_initial"])
+    part = ScriptPart((COLUMN, insert), expected=expected, settled=settled)
+    # Where the row is there to insert it again would fail.
+    assert [outcome.failure for outcome in admin.run_script(three, [part])] == [""] * 3
+    tells = "DO $$ BEGIN RAISE '%', (SELECT array_agg((id, name, price)) FROM item); END $$"
+    found = admin.run_script(three, [ScriptPart((tells,))])
+    assert {outcome.failure.partition(" ")[0] for outcome in found} == {'{"(1,last,)"}'}
+    # A question that fails, fails the tenant.
+    wrong = Settled(1, "SELECT count(*)::text FROM nowhere", "1")
+    part = ScriptPart((insert,), expected=expected, settled=wrong)
+    assert ["nowhere" in o.failure for o in admin.run_script(three, [part])] == [True] * 3
 
 
 def test_rows_and_a_dropped_column_change_no_fingerprint(
