@@ -362,35 +362,94 @@ def is_whole(operation: Operation, found: Any, before: Any, after: Any) -> bool:
     )
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
-@pytest.mark.parametrize("what", OPERATIONS)
-def test_whatever_is_killed_each_tenant_is_whole_or_absent(
-    site: Site, kills: int, tmp_path: Path, what: str, victim: str
+def let_schemas_wait(site: Site) -> None:
+    """Let the shard have schemas that were made ahead, as one with many tenants has."""
+    waiting = "SELECT count(*) >= 2 FROM mtdd.spare_schema"
+    if site.ask(waiting) == [(True,)]:
+        return
+    there = names()
+    site.ask(
+        "INSERT INTO mtdd.placement (tenant, isolation, namespace, role, epoch, state)"
+        " SELECT 'many' || i, 'schema', 'many_' || i, 'many_' || i, 1, 'active'"
+        " FROM generate_series(1, 50) AS i RETURNING 1"
+    )
+    deadline = time.monotonic() + PATIENCE
+    while site.ask(waiting) != [(True,)]:
+        assert time.monotonic() < deadline
+        services.create_tenant(f"w{len(names())}", shard=SHARD)
+    site.ask("DELETE FROM mtdd.placement WHERE tenant LIKE 'many%' RETURNING 1")
+    for name in names() - there:
+        services.purge_tenant(name)
+    site.heal()
+
+
+def require_spares(site: Site) -> None:
+    """See that what waits for tenants is known, whole, and nobody's."""
+    known = site.ask("SELECT name, role FROM mtdd.spare_schema ORDER BY name")
+    there = """SELECT n.nspname::text, c.relowner::regrole::text
+                 FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid
+                WHERE n.nspname LIKE 'mtdd\\_spare\\_%' GROUP BY 1, 2 ORDER BY 1"""
+    assert site.ask(there) == known
+    given = "SELECT role FROM mtdd.placement UNION ALL SELECT role FROM mtdd.spare_role"
+    assert not {(role,) for _, role in known} & set(site.ask(given))
+
+
+def kill_again_and_again(
+    site: Site, operation: Operation, path: Path, kill: Kill, kills: int, *, ahead: bool = False
 ) -> None:
-    operation, path = OPERATIONS[what], tmp_path / "file"
+    """Kill during the operation, repair, and see that each tenant is whole or absent.
+
+    *ahead*: schemas wait for new tenants.
+    """
+
+    def prepare() -> None:
+        operation.prepare()
+        if ahead:
+            let_schemas_wait(site)
+
     operation.file(path)
-    operation.prepare()
+    prepare()
     before = everything(site)
+    waiting = site.ask("SELECT role FROM mtdd.spare_schema")
     started = time.monotonic()
     operation.run(path)
     usual = time.monotonic() - started
     after = everything(site)
     assert after != before
+    assert not ahead or {(tenant.role,) for tenant in tenants()} & set(waiting)
     for number in range(kills):
         site.renew()
-        operation.prepare()
+        prepare()
         chance = random.Random()
         delay = chance.uniform(0.0, usual)
-        VICTIMS[victim](site, operation, path, chance, delay)
+        kill(site, operation, path, chance, delay)
         site.heal()
         assert wait_until(lambda: not registry_locks(), timeout=PATIENCE)
         repair_everything()
         require_agreement(site)
+        require_spares(site)
         found = everything(site)
         assert is_whole(operation, found, before, after), (number, delay, found)
         if operation.finish:
             operation.finish()
             assert everything(site) == after
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize("what", OPERATIONS)
+def test_whatever_is_killed_each_tenant_is_whole_or_absent(
+    site: Site, kills: int, tmp_path: Path, what: str, victim: str
+) -> None:
+    kill_again_and_again(site, OPERATIONS[what], tmp_path / "file", VICTIMS[victim], kills)
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+@pytest.mark.parametrize("what", ["create", "create a list"])
+def test_whatever_is_killed_where_schemas_wait_each_tenant_is_whole_or_absent(
+    site: Site, kills: int, tmp_path: Path, what: str, victim: str
+) -> None:
+    operation, path = OPERATIONS[what], tmp_path / "file"
+    kill_again_and_again(site, operation, path, VICTIMS[victim], kills, ahead=True)
 
 
 @pytest.mark.parametrize("what", OPERATIONS)
