@@ -258,11 +258,12 @@ class Filled:
 
     Attributes:
         placement: as the shard has stored it.
-        ahead: the script was not run now, but before anybody asked for the tenant.
+        ran: the script was run now; otherwise it was before, by an earlier call for this tenant or
+            before anybody asked for it.
     """
 
     placement: Placement
-    ahead: bool
+    ran: bool
 
 
 @dataclass(frozen=True, slots=True)

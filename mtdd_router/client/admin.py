@@ -116,7 +116,7 @@ class ShardAdmin:
         answer = self._call("CreateNamespace", request, admin_pb.CreateNamespaceResponse)
         if answer.differs:
             return None
-        return Filled(placement_from_message(answer.placement), ahead=answer.ahead)
+        return Filled(placement_from_message(answer.placement), ran=answer.ran)
 
     def drop_namespace(self, tenant: str) -> bool:
         """Remove the tenant with everything it has; return whether anything was there."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mtdd_router.pb import messages_pb2 as mtdd_dot_v1_dot_messages__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mtdd/v1/shard_admin_service.proto\x12\x07mtdd.v1\x1a\x16mtdd/v1/messages.proto\"\x14\n\x12GetIdentityRequest\"\'\n\x13GetIdentityResponse\x12\x10\n\x08shard_id\x18\x01 \x01(\t\"\x1e\n\x0eGetInfoRequest\x12\x0c\n\x04size\x18\x01 \x01(\x08\"\xe0\x01\n\x0fGetInfoResponse\x12\x10\n\x08shard_id\x18\x01 \x01(\t\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\x12\x18\n\x10postgres_version\x18\x03 \x01(\t\x12\x15\n\rdatabase_name\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x61tabase_bytes\x18\x05 \x01(\x03\x12\x0f\n\x07tenants\x18\x06 \x01(\x03\x12\x11\n\tpool_size\x18\x07 \x01(\x05\x12\x11\n\tpool_open\x18\x08 \x01(\x05\x12\x11\n\tpool_busy\x18\t \x01(\x05\x12\x10\n\x08sessions\x18\n \x01(\x05\"\x86\x01\n\x16\x43reateNamespaceRequest\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\x12!\n\x04part\x18\x02 \x01(\x0b\x32\x13.mtdd.v1.ScriptPart\x12\x10\n\x08shard_id\x18\x03 \x01(\t\x12\x10\n\x08\x63ompared\x18\x04 \x01(\x08\"`\n\x17\x43reateNamespaceResponse\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\x12\x0f\n\x07\x64iffers\x18\x02 \x01(\x08\x12\r\n\x05\x61head\x18\x03 \x01(\x08\"6\n\x14\x44ropNamespaceRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06orphan\x18\x02 \x01(\t\"(\n\x15\x44ropNamespaceResponse\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x08\"\x85\x01\n\x16UpdatePlacementRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x16\n\x0e\x65xpected_epoch\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.mtdd.v1.PlacementState\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\"@\n\x17UpdatePlacementResponse\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\"W\n\x15ListPlacementsRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0f\n\x07orphans\x18\x04 \x01(\x08\"b\n\x16ListPlacementsResponse\x12&\n\nplacements\x18\x01 \x03(\x0b\x32\x12.mtdd.v1.Placement\x12\x0f\n\x07orphans\x18\x02 \x03(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\"\"\n\x0fGetSizesRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\"\x8f\x01\n\x10GetSizesResponse\x12\x45\n\x0f\x62ytes_by_tenant\x18\x01 \x03(\x0b\x32,.mtdd.v1.GetSizesResponse.BytesByTenantEntry\x1a\x34\n\x12\x42ytesByTenantEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"O\n\x15InspectSchemasRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\x12%\n\x06\x64\x65tail\x18\x02 \x01(\x0e\x32\x15.mtdd.v1.SchemaDetail\">\n\nSchemaFact\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x12\n\ndefinition\x18\x03 \x01(\t\"g\n\x0bSchemaState\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\"\n\x05\x66\x61\x63ts\x18\x04 \x03(\x0b\x32\x13.mtdd.v1.SchemaFact\"2\n\x11\x41ppliedMigrations\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\"\x83\x01\n\x16InspectSchemasResponse\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.mtdd.v1.SchemaState\x12+\n\x07\x61pplied\x18\x02 \x03(\x0b\x32\x1a.mtdd.v1.AppliedMigrations\x12\x16\n\x0epostgres_major\x18\x03 \x01(\x05\"z\n\nScriptPart\x12\x10\n\x08\x65xpected\x18\x01 \x01(\t\x12\x12\n\nstatements\x18\x02 \x03(\t\x12\x0e\n\x06\x61tomic\x18\x03 \x01(\x08\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12!\n\x07settled\x18\x05 \x01(\x0b\x32\x10.mtdd.v1.Settled\"<\n\x07Settled\x12\x12\n\nstatements\x18\x01 \x01(\x05\x12\r\n\x05query\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\"s\n\x10RunScriptRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.mtdd.v1.ScriptPart\x12\x17\n\x0flock_timeout_ms\x18\x03 \x01(\x05\x12\x11\n\tfail_fast\x18\x04 \x01(\x08\"x\n\rScriptOutcome\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\nparts_done\x18\x02 \x01(\x05\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0f\n\x07\x66\x61ilure\x18\x04 \x01(\t\x12\x10\n\x08sqlstate\x18\x05 \x01(\t\x12\x0f\n\x07\x64iffers\x18\x06 \x01(\x08\"=\n\x11RunScriptResponse\x12(\n\x08outcomes\x18\x01 \x03(\x0b\x32\x16.mtdd.v1.ScriptOutcome*\x80\x01\n\x0cSchemaDetail\x12\x1d\n\x19SCHEMA_DETAIL_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEMA_DETAIL_APPLIED\x10\x01\x12\x1d\n\x19SCHEMA_DETAIL_FINGERPRINT\x10\x02\x12\x17\n\x13SCHEMA_DETAIL_FACTS\x10\x03\x32\xc2\x05\n\x11ShardAdminService\x12H\n\x0bGetIdentity\x12\x1b.mtdd.v1.GetIdentityRequest\x1a\x1c.mtdd.v1.GetIdentityResponse\x12<\n\x07GetInfo\x12\x17.mtdd.v1.GetInfoRequest\x1a\x18.mtdd.v1.GetInfoResponse\x12T\n\x0f\x43reateNamespace\x12\x1f.mtdd.v1.CreateNamespaceRequest\x1a .mtdd.v1.CreateNamespaceResponse\x12N\n\rDropNamespace\x12\x1d.mtdd.v1.DropNamespaceRequest\x1a\x1e.mtdd.v1.DropNamespaceResponse\x12T\n\x0fUpdatePlacement\x12\x1f.mtdd.v1.UpdatePlacementRequest\x1a .mtdd.v1.UpdatePlacementResponse\x12Q\n\x0eListPlacements\x12\x1e.mtdd.v1.ListPlacementsRequest\x1a\x1f.mtdd.v1.ListPlacementsResponse\x12?\n\x08GetSizes\x12\x18.mtdd.v1.GetSizesRequest\x1a\x19.mtdd.v1.GetSizesResponse\x12Q\n\x0eInspectSchemas\x12\x1e.mtdd.v1.InspectSchemasRequest\x1a\x1f.mtdd.v1.InspectSchemasResponse\x12\x42\n\tRunScript\x12\x19.mtdd.v1.RunScriptRequest\x1a\x1a.mtdd.v1.RunScriptResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mtdd/v1/shard_admin_service.proto\x12\x07mtdd.v1\x1a\x16mtdd/v1/messages.proto\"\x14\n\x12GetIdentityRequest\"\'\n\x13GetIdentityResponse\x12\x10\n\x08shard_id\x18\x01 \x01(\t\"\x1e\n\x0eGetInfoRequest\x12\x0c\n\x04size\x18\x01 \x01(\x08\"\xe0\x01\n\x0fGetInfoResponse\x12\x10\n\x08shard_id\x18\x01 \x01(\t\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\x12\x18\n\x10postgres_version\x18\x03 \x01(\t\x12\x15\n\rdatabase_name\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x61tabase_bytes\x18\x05 \x01(\x03\x12\x0f\n\x07tenants\x18\x06 \x01(\x03\x12\x11\n\tpool_size\x18\x07 \x01(\x05\x12\x11\n\tpool_open\x18\x08 \x01(\x05\x12\x11\n\tpool_busy\x18\t \x01(\x05\x12\x10\n\x08sessions\x18\n \x01(\x05\"\x86\x01\n\x16\x43reateNamespaceRequest\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\x12!\n\x04part\x18\x02 \x01(\x0b\x32\x13.mtdd.v1.ScriptPart\x12\x10\n\x08shard_id\x18\x03 \x01(\t\x12\x10\n\x08\x63ompared\x18\x04 \x01(\x08\"^\n\x17\x43reateNamespaceResponse\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\x12\x0f\n\x07\x64iffers\x18\x02 \x01(\x08\x12\x0b\n\x03ran\x18\x03 \x01(\x08\"6\n\x14\x44ropNamespaceRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0e\n\x06orphan\x18\x02 \x01(\t\"(\n\x15\x44ropNamespaceResponse\x12\x0f\n\x07\x64ropped\x18\x01 \x01(\x08\"\x85\x01\n\x16UpdatePlacementRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x16\n\x0e\x65xpected_epoch\x18\x02 \x01(\x03\x12\x0c\n\x04name\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.mtdd.v1.PlacementState\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\"@\n\x17UpdatePlacementResponse\x12%\n\tplacement\x18\x01 \x01(\x0b\x32\x12.mtdd.v1.Placement\"W\n\x15ListPlacementsRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0f\n\x07orphans\x18\x04 \x01(\x08\"b\n\x16ListPlacementsResponse\x12&\n\nplacements\x18\x01 \x03(\x0b\x32\x12.mtdd.v1.Placement\x12\x0f\n\x07orphans\x18\x02 \x03(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\"\"\n\x0fGetSizesRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\"\x8f\x01\n\x10GetSizesResponse\x12\x45\n\x0f\x62ytes_by_tenant\x18\x01 \x03(\x0b\x32,.mtdd.v1.GetSizesResponse.BytesByTenantEntry\x1a\x34\n\x12\x42ytesByTenantEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"O\n\x15InspectSchemasRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\x12%\n\x06\x64\x65tail\x18\x02 \x01(\x0e\x32\x15.mtdd.v1.SchemaDetail\">\n\nSchemaFact\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x12\n\ndefinition\x18\x03 \x01(\t\"g\n\x0bSchemaState\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\"\n\x05\x66\x61\x63ts\x18\x04 \x03(\x0b\x32\x13.mtdd.v1.SchemaFact\"2\n\x11\x41ppliedMigrations\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\"\x83\x01\n\x16InspectSchemasResponse\x12$\n\x06states\x18\x01 \x03(\x0b\x32\x14.mtdd.v1.SchemaState\x12+\n\x07\x61pplied\x18\x02 \x03(\x0b\x32\x1a.mtdd.v1.AppliedMigrations\x12\x16\n\x0epostgres_major\x18\x03 \x01(\x05\"z\n\nScriptPart\x12\x10\n\x08\x65xpected\x18\x01 \x01(\t\x12\x12\n\nstatements\x18\x02 \x03(\t\x12\x0e\n\x06\x61tomic\x18\x03 \x01(\x08\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12!\n\x07settled\x18\x05 \x01(\x0b\x32\x10.mtdd.v1.Settled\"<\n\x07Settled\x12\x12\n\nstatements\x18\x01 \x01(\x05\x12\r\n\x05query\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\"s\n\x10RunScriptRequest\x12\x0f\n\x07tenants\x18\x01 \x03(\t\x12\"\n\x05parts\x18\x02 \x03(\x0b\x32\x13.mtdd.v1.ScriptPart\x12\x17\n\x0flock_timeout_ms\x18\x03 \x01(\x05\x12\x11\n\tfail_fast\x18\x04 \x01(\x08\"x\n\rScriptOutcome\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x12\n\nparts_done\x18\x02 \x01(\x05\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0f\n\x07\x66\x61ilure\x18\x04 \x01(\t\x12\x10\n\x08sqlstate\x18\x05 \x01(\t\x12\x0f\n\x07\x64iffers\x18\x06 \x01(\x08\"=\n\x11RunScriptResponse\x12(\n\x08outcomes\x18\x01 \x03(\x0b\x32\x16.mtdd.v1.ScriptOutcome*\x80\x01\n\x0cSchemaDetail\x12\x1d\n\x19SCHEMA_DETAIL_UNSPECIFIED\x10\x00\x12\x19\n\x15SCHEMA_DETAIL_APPLIED\x10\x01\x12\x1d\n\x19SCHEMA_DETAIL_FINGERPRINT\x10\x02\x12\x17\n\x13SCHEMA_DETAIL_FACTS\x10\x03\x32\xc2\x05\n\x11ShardAdminService\x12H\n\x0bGetIdentity\x12\x1b.mtdd.v1.GetIdentityRequest\x1a\x1c.mtdd.v1.GetIdentityResponse\x12<\n\x07GetInfo\x12\x17.mtdd.v1.GetInfoRequest\x1a\x18.mtdd.v1.GetInfoResponse\x12T\n\x0f\x43reateNamespace\x12\x1f.mtdd.v1.CreateNamespaceRequest\x1a .mtdd.v1.CreateNamespaceResponse\x12N\n\rDropNamespace\x12\x1d.mtdd.v1.DropNamespaceRequest\x1a\x1e.mtdd.v1.DropNamespaceResponse\x12T\n\x0fUpdatePlacement\x12\x1f.mtdd.v1.UpdatePlacementRequest\x1a .mtdd.v1.UpdatePlacementResponse\x12Q\n\x0eListPlacements\x12\x1e.mtdd.v1.ListPlacementsRequest\x1a\x1f.mtdd.v1.ListPlacementsResponse\x12?\n\x08GetSizes\x12\x18.mtdd.v1.GetSizesRequest\x1a\x19.mtdd.v1.GetSizesResponse\x12Q\n\x0eInspectSchemas\x12\x1e.mtdd.v1.InspectSchemasRequest\x1a\x1f.mtdd.v1.InspectSchemasResponse\x12\x42\n\tRunScript\x12\x19.mtdd.v1.RunScriptRequest\x1a\x1a.mtdd.v1.RunScriptResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,8 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._loaded_options = None
   _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._serialized_options = b'8\001'
-  _globals['_SCHEMADETAIL']._serialized_start=2223
-  _globals['_SCHEMADETAIL']._serialized_end=2351
+  _globals['_SCHEMADETAIL']._serialized_start=2221
+  _globals['_SCHEMADETAIL']._serialized_end=2349
   _globals['_GETIDENTITYREQUEST']._serialized_start=70
   _globals['_GETIDENTITYREQUEST']._serialized_end=90
   _globals['_GETIDENTITYRESPONSE']._serialized_start=92
@@ -47,45 +47,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATENAMESPACEREQUEST']._serialized_start=393
   _globals['_CREATENAMESPACEREQUEST']._serialized_end=527
   _globals['_CREATENAMESPACERESPONSE']._serialized_start=529
-  _globals['_CREATENAMESPACERESPONSE']._serialized_end=625
-  _globals['_DROPNAMESPACEREQUEST']._serialized_start=627
-  _globals['_DROPNAMESPACEREQUEST']._serialized_end=681
-  _globals['_DROPNAMESPACERESPONSE']._serialized_start=683
-  _globals['_DROPNAMESPACERESPONSE']._serialized_end=723
-  _globals['_UPDATEPLACEMENTREQUEST']._serialized_start=726
-  _globals['_UPDATEPLACEMENTREQUEST']._serialized_end=859
-  _globals['_UPDATEPLACEMENTRESPONSE']._serialized_start=861
-  _globals['_UPDATEPLACEMENTRESPONSE']._serialized_end=925
-  _globals['_LISTPLACEMENTSREQUEST']._serialized_start=927
-  _globals['_LISTPLACEMENTSREQUEST']._serialized_end=1014
-  _globals['_LISTPLACEMENTSRESPONSE']._serialized_start=1016
-  _globals['_LISTPLACEMENTSRESPONSE']._serialized_end=1114
-  _globals['_GETSIZESREQUEST']._serialized_start=1116
-  _globals['_GETSIZESREQUEST']._serialized_end=1150
-  _globals['_GETSIZESRESPONSE']._serialized_start=1153
-  _globals['_GETSIZESRESPONSE']._serialized_end=1296
-  _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._serialized_start=1244
-  _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._serialized_end=1296
-  _globals['_INSPECTSCHEMASREQUEST']._serialized_start=1298
-  _globals['_INSPECTSCHEMASREQUEST']._serialized_end=1377
-  _globals['_SCHEMAFACT']._serialized_start=1379
-  _globals['_SCHEMAFACT']._serialized_end=1441
-  _globals['_SCHEMASTATE']._serialized_start=1443
-  _globals['_SCHEMASTATE']._serialized_end=1546
-  _globals['_APPLIEDMIGRATIONS']._serialized_start=1548
-  _globals['_APPLIEDMIGRATIONS']._serialized_end=1598
-  _globals['_INSPECTSCHEMASRESPONSE']._serialized_start=1601
-  _globals['_INSPECTSCHEMASRESPONSE']._serialized_end=1732
-  _globals['_SCRIPTPART']._serialized_start=1734
-  _globals['_SCRIPTPART']._serialized_end=1856
-  _globals['_SETTLED']._serialized_start=1858
-  _globals['_SETTLED']._serialized_end=1918
-  _globals['_RUNSCRIPTREQUEST']._serialized_start=1920
-  _globals['_RUNSCRIPTREQUEST']._serialized_end=2035
-  _globals['_SCRIPTOUTCOME']._serialized_start=2037
-  _globals['_SCRIPTOUTCOME']._serialized_end=2157
-  _globals['_RUNSCRIPTRESPONSE']._serialized_start=2159
-  _globals['_RUNSCRIPTRESPONSE']._serialized_end=2220
-  _globals['_SHARDADMINSERVICE']._serialized_start=2354
-  _globals['_SHARDADMINSERVICE']._serialized_end=3060
+  _globals['_CREATENAMESPACERESPONSE']._serialized_end=623
+  _globals['_DROPNAMESPACEREQUEST']._serialized_start=625
+  _globals['_DROPNAMESPACEREQUEST']._serialized_end=679
+  _globals['_DROPNAMESPACERESPONSE']._serialized_start=681
+  _globals['_DROPNAMESPACERESPONSE']._serialized_end=721
+  _globals['_UPDATEPLACEMENTREQUEST']._serialized_start=724
+  _globals['_UPDATEPLACEMENTREQUEST']._serialized_end=857
+  _globals['_UPDATEPLACEMENTRESPONSE']._serialized_start=859
+  _globals['_UPDATEPLACEMENTRESPONSE']._serialized_end=923
+  _globals['_LISTPLACEMENTSREQUEST']._serialized_start=925
+  _globals['_LISTPLACEMENTSREQUEST']._serialized_end=1012
+  _globals['_LISTPLACEMENTSRESPONSE']._serialized_start=1014
+  _globals['_LISTPLACEMENTSRESPONSE']._serialized_end=1112
+  _globals['_GETSIZESREQUEST']._serialized_start=1114
+  _globals['_GETSIZESREQUEST']._serialized_end=1148
+  _globals['_GETSIZESRESPONSE']._serialized_start=1151
+  _globals['_GETSIZESRESPONSE']._serialized_end=1294
+  _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._serialized_start=1242
+  _globals['_GETSIZESRESPONSE_BYTESBYTENANTENTRY']._serialized_end=1294
+  _globals['_INSPECTSCHEMASREQUEST']._serialized_start=1296
+  _globals['_INSPECTSCHEMASREQUEST']._serialized_end=1375
+  _globals['_SCHEMAFACT']._serialized_start=1377
+  _globals['_SCHEMAFACT']._serialized_end=1439
+  _globals['_SCHEMASTATE']._serialized_start=1441
+  _globals['_SCHEMASTATE']._serialized_end=1544
+  _globals['_APPLIEDMIGRATIONS']._serialized_start=1546
+  _globals['_APPLIEDMIGRATIONS']._serialized_end=1596
+  _globals['_INSPECTSCHEMASRESPONSE']._serialized_start=1599
+  _globals['_INSPECTSCHEMASRESPONSE']._serialized_end=1730
+  _globals['_SCRIPTPART']._serialized_start=1732
+  _globals['_SCRIPTPART']._serialized_end=1854
+  _globals['_SETTLED']._serialized_start=1856
+  _globals['_SETTLED']._serialized_end=1916
+  _globals['_RUNSCRIPTREQUEST']._serialized_start=1918
+  _globals['_RUNSCRIPTREQUEST']._serialized_end=2033
+  _globals['_SCRIPTOUTCOME']._serialized_start=2035
+  _globals['_SCRIPTOUTCOME']._serialized_end=2155
+  _globals['_RUNSCRIPTRESPONSE']._serialized_start=2157
+  _globals['_RUNSCRIPTRESPONSE']._serialized_end=2218
+  _globals['_SHARDADMINSERVICE']._serialized_start=2352
+  _globals['_SHARDADMINSERVICE']._serialized_end=3058
 # @@protoc_insertion_point(module_scope)

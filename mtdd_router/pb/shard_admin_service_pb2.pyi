@@ -72,14 +72,14 @@ class CreateNamespaceRequest(_message.Message):
     def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., part: _Optional[_Union[ScriptPart, _Mapping]] = ..., shard_id: _Optional[str] = ..., compared: _Optional[bool] = ...) -> None: ...
 
 class CreateNamespaceResponse(_message.Message):
-    __slots__ = ("placement", "differs", "ahead")
+    __slots__ = ("placement", "differs", "ran")
     PLACEMENT_FIELD_NUMBER: _ClassVar[int]
     DIFFERS_FIELD_NUMBER: _ClassVar[int]
-    AHEAD_FIELD_NUMBER: _ClassVar[int]
+    RAN_FIELD_NUMBER: _ClassVar[int]
     placement: _messages_pb2.Placement
     differs: bool
-    ahead: bool
-    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., differs: _Optional[bool] = ..., ahead: _Optional[bool] = ...) -> None: ...
+    ran: bool
+    def __init__(self, placement: _Optional[_Union[_messages_pb2.Placement, _Mapping]] = ..., differs: _Optional[bool] = ..., ran: _Optional[bool] = ...) -> None: ...
 
 class DropNamespaceRequest(_message.Message):
     __slots__ = ("tenant", "orphan")

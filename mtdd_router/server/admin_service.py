@@ -173,7 +173,7 @@ class ShardAdminService:
             if placement.state not in (TenantState.CREATING, TenantState.ACTIVE):
                 raise InvalidPlacement("A new placement is creating or active.")
             part = part_from_message(request.part) if request.HasField("part") else None
-            ahead = False
+            ran = False
             try:
                 if part is None:
                     stored = await namespaces.create(placement)
@@ -181,7 +181,7 @@ class ShardAdminService:
                     filled = await namespaces.create_filled(
                         placement, part, compared=request.compared
                     )
-                    stored, ahead = filled.placement, filled.ahead
+                    stored, ran = filled.placement, filled.ran
             except SchemaDiffers:
                 return admin_pb.CreateNamespaceResponse(differs=True)
             finally:
@@ -189,7 +189,7 @@ class ShardAdminService:
         self._upkeep.see_to_roles(stored.isolation)
         if part is not None and stored.isolation is Isolation.SCHEMA:
             self._upkeep.make_schemas(part)
-        return admin_pb.CreateNamespaceResponse(placement=placement_message(stored), ahead=ahead)
+        return admin_pb.CreateNamespaceResponse(placement=placement_message(stored), ran=ran)
 
     async def DropNamespace(  # noqa: N802
         self, request: admin_pb.DropNamespaceRequest, context: CallContext

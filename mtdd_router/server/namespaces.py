@@ -137,10 +137,16 @@ class Namespaces:
             part = replace(part, fingerprint="")
         try:
             placed = await self._create_schema(placement, part, script)
-        finally:
-            if leaves_state(part) and not self.connection.broken:
-                await clean(self.connection)
-        return Filled(placed.placement, ahead=placed.spare is not None)
+        except SchemaDiffers:
+            await self._clean_behind(part)
+            raise
+        await self._clean_behind(part)
+        ran = placed.spare is None and placed.there.owner is None
+        return Filled(placed.placement, ran=ran)
+
+    async def _clean_behind(self, part: ScriptPart) -> None:
+        if leaves_state(part):
+            await clean(self.connection)
 
     def _check(self, placement: Placement) -> None:
         check_identifier("namespace", placement.namespace)
@@ -206,7 +212,7 @@ class Namespaces:
         return await self._spare_schemas.make(part)
 
     async def drop_old(self) -> bool:
-        """Drop a schema that has waited for long; return whether there was one."""
+        """Drop a schema that has waited for too long; return whether there was one."""
         return await self._spare_schemas.drop_old()
 
     async def drop_retired(self) -> int:

@@ -8,14 +8,14 @@ from psycopg import sql
 from mtdd_router.server.placements import PLACEMENT_COLUMNS, placement_from_row
 from mtdd_router.server.preexisting import PREEXISTING, Preexisting
 from mtdd_router.server.spare_roles import logs_in
-from mtdd_router.server.spare_schemas import IS_THERE, SpareSchema
+from mtdd_router.server.spare_schemas import USABLE, SpareSchema
 from mtdd_router.types import Placement
 
 __all__ = ["Placed", "placing"]
 
 _PLACING: Final = f"""
 WITH ready AS (
-    SELECT name, role, locked FROM mtdd.spare_schema WHERE script = {{script}} AND {IS_THERE}
+    SELECT name, role, locked FROM mtdd.spare_schema WHERE script = {{script}} AND {USABLE}
      LIMIT 1 FOR UPDATE SKIP LOCKED
 ),
 spare AS (

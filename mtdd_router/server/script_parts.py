@@ -91,7 +91,8 @@ class Home:
 @functools.lru_cache(maxsize=8)
 def leaves_state(part: ScriptPart) -> bool:
     """Whether the part may change the session beyond its transaction."""
-    return any(map(_leaves_state, part.statements))
+    query = [part.settled.query] if part.settled else []
+    return any(map(_leaves_state, [*query, *part.statements]))
 
 
 async def run_part(
@@ -139,7 +140,7 @@ def _require(fingerprint: str, home: Home, connection: AsyncConnection) -> str:
 
 
 async def last_rows(connection: AsyncConnection, statements: str) -> list[tuple[Any, ...]]:
-    """Run *statements* at once, and return the rows of the last one."""
+    """Run *statements* at once, and return the rows of the last one that gives any."""
     return (await rows_of_each(connection, statements))[-1]
 
 

@@ -8,7 +8,7 @@ has one of them renamed.
 Until then the login role owns the schema, which lets it rename it, and the spare role all that is
 in it. Invariants: a spare schema is what its script is known to lead to; it is given once, in the
 transaction that makes the tenant, with its role; until then nobody can reach either; and none is
-given while somebody reads all of the database, as pg_dump does by the names that it has seen.
+given whose tables somebody has locked, as pg_dump does before it reads them by their names.
 """
 
 import functools
@@ -33,8 +33,8 @@ from mtdd_router.server.script_parts import (
 from mtdd_router.types import Placement, ScriptPart
 
 __all__ = [
-    "IS_THERE",
     "KEPT",
+    "USABLE",
     "SpareInUse",
     "SpareSchema",
     "SpareSchemas",
@@ -46,14 +46,16 @@ __all__ = [
 KEPT: Final = 8
 """So many are made ahead by a script."""
 
-IS_THERE: Final = (
+_IS_THERE: Final = (
     "(pg_catalog.to_regnamespace(pg_catalog.quote_ident(name)) IS NOT NULL"
     " AND pg_catalog.to_regrole(pg_catalog.quote_ident(role)) IS NOT NULL)"
 )
-"""Whether nobody has dropped the schema or the role of a row of mtdd.spare_schema."""
+_IS_OLD: Final = "(made_at <= pg_catalog.clock_timestamp() - interval '1 day')"
 
-# One that has waited for so long is made anew, or was made by a script that is out of use.
-_WAITS_SECONDS: Final = 86_400.0
+USABLE: Final = f"({_IS_THERE} AND NOT {_IS_OLD})"
+"""Whether the schema of a row of mtdd.spare_schema may be given: somebody may have dropped it, or
+its role, and one that has waited for a day is made anew."""
+
 _LOCK: Final = 0x6D747373
 # What tells a statement how its schema is called, which a new name would make wrong.
 _NAMES_SCHEMAS: Final = (
@@ -70,9 +72,8 @@ _NAMES_SCHEMAS: Final = (
 _OLD: Final = f"""
 DELETE FROM mtdd.spare_schema WHERE name = (
     SELECT name FROM mtdd.spare_schema
-     WHERE made_at <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => {{seconds}})
-     LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING name, role, {IS_THERE}
+     WHERE {_IS_OLD} LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING name, role, {_IS_THERE}
 """
 # The lock is asked for once in the query, whatever it finds. What is the default for the login
 # role's schemas is not for tenants'.
@@ -82,7 +83,7 @@ DELETE FROM mtdd.spare_role WHERE role = (
     SELECT role FROM mtdd.spare_role
      WHERE NOT login AND usable AND (SELECT yes FROM alone)
        AND (SELECT count(*) FROM mtdd.spare_schema
-             WHERE script = {{script}} AND {IS_THERE}) < {{kept}}
+             WHERE script = {{script}} AND {USABLE}) < {{kept}}
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_default_acl d
                         WHERE d.defaclobjtype = 'n'
                           AND d.defaclrole = pg_catalog.quote_ident(current_user)::regrole)
@@ -222,9 +223,8 @@ class SpareSchemas:
         )
 
     async def drop_old(self) -> bool:
-        """Drop one that has waited for long; return whether there was one."""
-        find = sql.SQL(f"{BEGIN}; {_OLD}").format(seconds=_WAITS_SECONDS)
-        rows = await last_rows(self._connection, find.as_string(self._connection))
+        """Drop one that has waited for too long; return whether there was one."""
+        rows = await last_rows(self._connection, f"{BEGIN}; {_OLD}")
         statements: list[sql.Composable] = []
         for name, role, is_there in rows:
             statements.append(

@@ -1,8 +1,9 @@
 """What is done for tenants to come, and after those that are gone, while nobody waits for it.
 
 A worker that has made or dropped tenants makes roles and schemas ahead, and drops roles that were
-left behind. Invariants: that is one thing at a time, on one connection, so that calls find another;
-what fails is logged, and tried again later; nothing depends on it.
+left behind, and schemas that nobody came for. Invariants: that is one thing at a time, on one
+connection, so that calls find another; what fails is logged, and tried again later; nothing
+depends on it.
 """
 
 import asyncio
@@ -28,6 +29,9 @@ __all__ = ["Upkeep"]
 _LOOKS_AFTER: Final = 8
 # For so many seconds a script is not run ahead after that has failed.
 _PAUSE: Final = 60.0
+
+# PostgreSQL is given so long to end what is cancelled.
+_STOP_SECONDS: Final = 5.0
 
 log = get_logger(__name__)
 
@@ -79,7 +83,8 @@ class Upkeep:
         tasks = [task for task in (self._roles, self._schemas) if task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_STOP_SECONDS)
 
     async def _see_to_roles(self, isolation: Isolation | None) -> None:
         try:
@@ -116,6 +121,8 @@ class Upkeep:
     async def _make_schemas(self, part: ScriptPart) -> None:
         made = 0
         try:
+            while await self._drop_old_schema():
+                pass
             while await self._make_schema(part):
                 made += 1
         except (psycopg.Error, SchemaDiffers) as exc:

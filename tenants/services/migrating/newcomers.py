@@ -2,11 +2,12 @@
 
 Recipes are kept by this process, for each shard and isolation; one that has none yet
 tries that of another. A recipe that is one script makes a tenant with its schema, in one
-call, condensed first (``condensing``), and as it was recorded where that leads elsewhere.
+call, condensed first (``condensing``), and as it was recorded where that leads elsewhere; the
+shard may have done so ahead.
 Invariant: a tenant that does not become what Django made of the first is rolled back, and
-left to Django. Of tenants made with their schema, the first by each script on each shard is
-compared, and then the first in each minute: what could make a difference there is the
-shard's, not theirs.
+left to Django. Of tenants made with their schema, and not ahead, the first by each script on each
+shard is compared, and then the first in each minute: what could make a difference there is
+the shard's, not theirs.
 """
 
 import logging
@@ -164,8 +165,8 @@ def _make_filled(
         with beginning():
             filled = admin.create_filled(placement, script, compared=not compares)
         if filled is not None:
-            # One that was made ahead does not tell where the script leads now.
-            if compares and not filled.ahead:
+            # What was made ahead does not tell where the script leads now.
+            if compares and filled.ran:
                 _known.note_compared(key, script)
             if script != scripts[0]:
                 logger.warning("A script of migrations is not condensed: that leads elsewhere.")

@@ -267,6 +267,8 @@ def record_migrations(
     before = loader.project_state(
         [key for key in loader.applied_migrations if key in loader.graph.nodes]
     )
+    # What a script is to be told of a tenant is asked before it, of tables that are there then.
+    rows_before = _permission_rows(connection, before.apps) if for_others and not new else None
     tells_before = send_pre_migrate(connection.alias, plan, before.apps)
     executor.rowless = new and not tells_before
     with connection.execute_wrapper(recording):
@@ -277,8 +279,8 @@ def record_migrations(
     permissions, settled = [], None
     if not tells_after:
         permissions = permission_statements(connection.alias, after, new=new)
-    if permissions and for_others and not new:
-        settled = _settled(connection, after, len(permissions))
+    if permissions and rows_before and rows_before == _permission_rows(connection, after):
+        settled = Settled(len(permissions), *rows_before)
     end = None
     if for_others:
         end = admin.inspect_schemas([connection.alias], SchemaDetail.FACTS)[connection.alias]
@@ -298,13 +300,15 @@ def record_migrations(
     )
 
 
-def _settled(connection: BaseDatabaseWrapper, after: Apps, statements: int) -> Settled:
-    """Return what tells that a tenant has the rows which this one has, now that it is migrated."""
-    query = permission_rows(connection.alias, after)
+def _permission_rows(connection: BaseDatabaseWrapper, state_apps: Apps) -> tuple[str, str] | None:
+    """Return the question for the tenant's content types and permissions, and the answer."""
+    query = permission_rows(connection.alias, state_apps)
+    if not query:
+        return None
     with connection.cursor() as cursor:
         cursor.execute(query)
         (answer,) = cursor.fetchone()
-    return Settled(statements, query, answer)
+    return query, answer
 
 
 def _final_apps(state: ProjectState) -> Apps:

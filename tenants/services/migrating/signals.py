@@ -91,11 +91,7 @@ def permission_statements(using: str, state_apps: Apps, *, new: bool = False) ->
         new: whether few or none can be there: then PostgreSQL need not look for them first. What
             is there all the same costs a number that no row will have.
     """
-    try:
-        content_type = state_apps.get_model("contenttypes", "ContentType")
-    except LookupError:
-        return []
-    if not router.allow_migrate_model(using, content_type):
+    if not _is_there(using, state_apps, "contenttypes", "ContentType"):
         return []
     types: list[tuple[str, str]] = []
     permissions: list[tuple[str, str, str, str]] = []
@@ -117,11 +113,7 @@ def permission_statements(using: str, state_apps: Apps, *, new: bool = False) ->
             rows=_rows(types), where=_UNLESS_IN_THE_WAY if new else _UNLESS_TYPE_IS_THERE
         )
     ]
-    try:
-        permission = state_apps.get_model("auth", "Permission")
-    except LookupError:
-        return [statement.as_string() for statement in statements]
-    if permissions and router.allow_migrate_model(using, permission):
+    if permissions and _is_there(using, state_apps, "auth", "Permission"):
         statements.append(
             _INSERT_PERMISSIONS.format(
                 rows=_rows(permissions),
@@ -134,15 +126,23 @@ def permission_statements(using: str, state_apps: Apps, *, new: bool = False) ->
 def permission_rows(using: str, state_apps: Apps) -> str:
     """Return the query for one text that is the same where the same such rows are.
 
-    Numbers of rows do not matter, nor what permissions are called, which Django leaves as it is.
+    It is empty where there are none. Numbers of rows do not matter, nor what permissions are
+    called, which Django leaves as it is.
     """
+    if not _is_there(using, state_apps, "contenttypes", "ContentType"):
+        return ""
+    if not _is_there(using, state_apps, "auth", "Permission"):
+        return _ROWS
+    return _ROWS_WITH_PERMISSIONS
+
+
+def _is_there(using: str, state_apps: Apps, app_label: str, name: str) -> bool:
+    """Whether the tenant has a table of the model."""
     try:
-        with_permissions = router.allow_migrate_model(
-            using, state_apps.get_model("auth", "Permission")
-        )
+        model = state_apps.get_model(app_label, name)
     except LookupError:
-        with_permissions = False
-    return _ROWS_WITH_PERMISSIONS if with_permissions else _ROWS
+        return False
+    return router.allow_migrate_model(using, model)
 
 
 def _models(state_apps: Apps) -> Iterable[Any]:

@@ -187,7 +187,7 @@ def test_what_only_the_commit_refuses_is_not_made(
     role = postgres.execute("SELECT to_regrole(%s)", [placement.role]).fetchone()
     assert role == (None,)
     # The connection that met it is of use.
-    assert admin.create_filled(placement, ScriptPart((TABLE,))) == Filled(placement, ahead=False)
+    assert admin.create_filled(placement, ScriptPart((TABLE,))) == Filled(placement, ran=True)
 
 
 def test_last_statements_are_spared_where_there_is_nothing_for_them_to_do(
@@ -349,7 +349,7 @@ def test_a_schema_is_made_with_what_its_script_makes(
     part = ScriptPart((MIGRATIONS, TABLE), fingerprint=fingerprint)
     placement = new_placement("new")
     # Asked again, it is there already, and nothing is done twice.
-    filled = Filled(placement, ahead=False)
-    assert [admin.create_filled(placement, part) for _ in range(2)] == [filled, filled]
+    filled = [admin.create_filled(placement, part) for _ in range(2)]
+    assert filled == [Filled(placement, ran=True), Filled(placement, ran=False)]
     assert fingerprints(admin, ["new"]) == {"new": fingerprint}
     assert admin.placements("new").placements == {"new": placement}

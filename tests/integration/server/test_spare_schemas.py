@@ -219,7 +219,7 @@ def test_calls_at_once_get_one_each_and_repetitions_none(
     wanted = [new_placement(f"t{secrets.token_hex(4)}") for _ in range(KEPT + 4)] * 2
     with ThreadPoolExecutor(len(wanted)) as pool:
         filled = list(pool.map(lambda each: admin.create_filled(each, script), wanted))
-    assert sum(each.ahead for each in filled) >= KEPT
+    assert sum(not each.ran for each in filled) >= KEPT
     filled += [admin.create_filled(each, script) for each in wanted]
     made = [each.placement for each in filled]
     roles = {placement.tenant: placement.role for placement in made}
@@ -251,10 +251,10 @@ def test_it_is_told_whether_one_was_made_ahead(admin, postgres, create, script, 
     make_ahead(postgres, create, script)
     for compared in (True, False):
         tenant = f"compared_{compared}".lower()
-        assert admin.create_filled(new_placement(tenant), script, compared=compared).ahead
+        assert not admin.create_filled(new_placement(tenant), script, compared=compared).ran
         assert fingerprint(admin, tenant) == script.fingerprint
     # Of a client that does not say where its script leads.
-    assert not admin.create_filled(new_placement("def"), ScriptPart(script.statements)).ahead
+    assert admin.create_filled(new_placement("def"), ScriptPart(script.statements)).ran
 
 
 def test_nothing_is_renamed_that_somebody_reads(admin, postgres, create, script, new_placement):
@@ -266,12 +266,12 @@ def test_nothing_is_renamed_that_somebody_reads(admin, postgres, create, script,
             backup.execute(f'SET LOCAL ROLE "{role}"; SET LOCAL search_path = "{name}"')
             backup.execute("LOCK TABLE item, django_migrations IN ACCESS SHARE MODE")
         filled = admin.create_filled(new_placement("abc"), script)
-        assert not filled.ahead
+        assert filled.ran
         assert fingerprint(admin, "abc") == script.fingerprint
         for name, role in there.items():
             backup.execute(f'SET LOCAL ROLE "{role}"; SELECT * FROM "{name}".item')
     assert spares(postgres).items() >= there.items()
-    assert admin.create_filled(new_placement("def"), script).ahead
+    assert not admin.create_filled(new_placement("def"), script).ran
 
 
 def test_what_is_the_default_for_the_servers_schemas_is_not_for_tenants(
@@ -364,6 +364,9 @@ def test_those_that_have_waited_for_long_go(admin, postgres, create, learn):
         "UPDATE mtdd.spare_schema SET made_at = made_at - interval '2 days' WHERE name = ANY(%s)",
         [[*there]],
     )
+
+    # None is given that has waited for so long.
+    assert create(old).role not in there.values()
 
     def gone() -> bool:
         create(new)

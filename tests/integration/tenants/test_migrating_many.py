@@ -140,6 +140,14 @@ def test_content_types_and_permissions_that_a_tenant_lacks_are_made(tenants):
     assert ("stock", "item", "own", "Own") in permissions("t3")
 
 
+def test_content_types_may_be_new_to_tenants(tenants):
+    assert all_are(migrate(tenants, MigrationTarget("contenttypes", "zero")), "migrated")
+    assert all_are(migrate(tenants, MigrationTarget("contenttypes")), "migrated")
+    assert len({ContentType.objects.using(tenant.name).count() for tenant in tenants}) == 1
+    assert all_are(migrate(tenants, MigrationTarget("auth")), "migrated")
+    assert permissions("t1") == permissions("t0") != set()
+
+
 def permissions(tenant):
     rows = Permission.objects.using(tenant).order_by("pk")
     of = "content_type__"
