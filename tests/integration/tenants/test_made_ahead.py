@@ -46,8 +46,16 @@ def ahead(spare_shard: Any, postgres: psycopg.Connection[Any]) -> Iterator[set[s
     yield waiting(postgres)
     # Whoever fills now would go on after the next test has begun.
     until_full(postgres)
+    roles_of_schemas = waiting(postgres)
     for (name,) in postgres.execute("DELETE FROM mtdd.spare_schema RETURNING name").fetchall():
         postgres.execute(f'DROP SCHEMA "{name}" CASCADE')
+    for role in roles_of_schemas | spare_roles(postgres):
+        postgres.execute(f'DROP ROLE "{role}"')
+    postgres.execute("DELETE FROM mtdd.spare_role")
+
+
+def spare_roles(postgres: psycopg.Connection[Any]) -> set[str]:
+    return {role for (role,) in postgres.execute("SELECT role FROM mtdd.spare_role")}
 
 
 def waiting(postgres: psycopg.Connection[Any]) -> set[str]:

@@ -62,7 +62,10 @@ def test_a_long_row_is_not_cut_where_there_is_no_terminal():
     assert "y" * 100 in stream.getvalue()
 
 
-def test_there_are_colors_on_a_terminal_only_and_only_if_wanted():
+def test_there_are_colors_on_a_terminal_only_and_only_if_wanted(monkeypatch):
+    # Whatever these tests themselves run in.
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     for terminal, color, expected in (
         (True, True, True),
         (True, False, False),
